@@ -1,0 +1,92 @@
+/**
+ * The command line and the environment of a setup executable.
+ *
+ * @module
+ */
+
+import { parseArgs } from "@std/cli";
+import { messageOf } from "./errors.ts";
+import { milliseconds } from "./time.ts";
+
+/** What the command line asks for. */
+export interface Arguments {
+  /** The positional arguments, exactly as given. */
+  readonly positional: readonly string[];
+  /** Only look, say what would change, and exit with 10 if anything would. */
+  readonly check: boolean;
+  /** Show each command's output and each difference. */
+  readonly verbose: boolean;
+  /** Show warnings and errors only. */
+  readonly quiet: boolean;
+  /** Print JSON lines. */
+  readonly json: boolean;
+  /** Print the usage and exit. */
+  readonly help: boolean;
+  /** Print the version and exit. */
+  readonly version: boolean;
+  /** The log file to append to. */
+  readonly logFile: string | undefined;
+  /** Milliseconds that the whole run may take. */
+  readonly timeout: number | undefined;
+  /** What is wrong with the command line, as sentences; the positional arguments are not judged here. */
+  readonly problems: readonly string[];
+}
+
+/** Takes a command line apart. Never throws: what is wrong with it is in `problems`. */
+export function readArguments(args: readonly string[]): Arguments {
+  const problems: string[] = [];
+  const parsed = parseArgs([...args], {
+    boolean: ["check", "verbose", "quiet", "json", "help", "version"],
+    string: ["_", "log-file", "timeout"],
+    alias: { h: "help", v: "verbose", q: "quiet" },
+    unknown(argument, name) {
+      if (name === undefined) return true;
+      problems.push(`Unknown option "${argument}"`);
+      return false;
+    },
+  });
+  let timeout: number | undefined;
+  if (parsed.timeout !== undefined) {
+    try {
+      timeout = milliseconds(parsed.timeout);
+    } catch (error) {
+      problems.push(`Wrong value for "--timeout": ${messageOf(error)}`);
+    }
+  }
+  if (parsed["log-file"] === "") problems.push('Option "--log-file" needs a path');
+  if (parsed.verbose && parsed.quiet) problems.push('Options "--verbose" and "--quiet" exclude each other');
+  return {
+    positional: parsed._.map(String),
+    check: parsed.check,
+    verbose: parsed.verbose,
+    quiet: parsed.quiet,
+    json: parsed.json,
+    help: parsed.help,
+    version: parsed.version,
+    logFile: parsed["log-file"] || undefined,
+    timeout,
+    problems,
+  };
+}
+
+/** The usage of the executable of container `ctid`. */
+export function usage(program: string, ctid: number, name: string): string {
+  return `Sets up LXC container ${ctid} (${name}) on this Proxmox VE host. Safe to run again: what is right already is left alone.
+
+Usage: ${program} [options] ${ctid}
+
+Options:
+  --check           Change nothing; show what would change, and exit with 10 if anything would
+  -v, --verbose     Show each difference and the output of what is run
+  -q, --quiet       Show warnings and errors only
+  --json            Print one JSON object a line
+  --log-file PATH   Append to this log file [/var/log/phoenix_hypervisor.log]
+  --timeout TIME    Give up after this time, such as 90s or 45m [2h]
+  -h, --help        Show this
+  --version         Show the version
+
+Environment: PHOENIX_LXC_CONFIG_FILE, PHOENIX_HYPERVISOR_CONFIG_FILE, PHOENIX_LOG_FILE, PHOENIX_LOG_LEVEL, NO_COLOR
+
+Exit codes: 0 done, 1 usage or no such container, 2 configuration, 3 container not usable, 4 a step failed, 5 out of time,
+6 another run holds the container, 10 would change (--check), 70 defect or permission refused, 129/130/143 HUP/INT/TERM`;
+}

@@ -1,0 +1,203 @@
+/**
+ * The container as steps see it: a small port with separate verbs for looking and for changing.
+ *
+ * @module
+ */
+
+import { CommandFailed, ExitCode, Failure, SessionLost } from "./errors.ts";
+import type { Hello } from "./frame.ts";
+import type { Pct } from "./pct.ts";
+import { Session, type SessionResult, TimedOut } from "./session.ts";
+import type { Script } from "./shell.ts";
+import { type Duration, formatDuration, milliseconds } from "./time.ts";
+
+/** How a command is run inside the container. */
+export interface CommandOptions {
+  /** After this the command is ended. Default: 1 minute for {@linkcode ContainerReader.read}, 10 for {@linkcode Container.write}. */
+  readonly timeout?: Duration;
+  /** The user inside to run as. Default: root. */
+  readonly user?: string;
+  /** What the command reads on stdin. Default: nothing. */
+  readonly stdin?: string | Uint8Array | ReadableStream<Uint8Array>;
+  /** The exit codes that are an answer; any other throws {@linkcode CommandFailed}. Default: only 0. */
+  readonly codes?: readonly number[] | "any";
+  /** How much stdout, and how much stderr, may come, in bytes. Default: 256 MiB. */
+  readonly maximumOutput?: number;
+  /** Sees the output as it comes. */
+  readonly onOutput?: (chunk: Uint8Array, stream: "stdout" | "stderr") => void;
+}
+
+/** What a command left behind. */
+export class Output {
+  /** The command, for a person. */
+  readonly command: string;
+  /** Exit code. */
+  readonly code: number;
+  /** All of stdout. */
+  readonly stdout: Uint8Array;
+  /** All of stderr. */
+  readonly stderr: Uint8Array;
+
+  /** Wraps what a command gave. */
+  constructor(command: string, result: SessionResult) {
+    this.command = command;
+    this.code = result.code;
+    this.stdout = result.stdout;
+    this.stderr = result.stderr;
+  }
+
+  /** Stdout as text, without its last newlines. */
+  get text(): string {
+    return new TextDecoder().decode(this.stdout).replace(/\n+$/, "");
+  }
+
+  /** Stderr as text, without its last newlines. */
+  get errorText(): string {
+    return new TextDecoder().decode(this.stderr).replace(/\n+$/, "");
+  }
+}
+
+/** A container that can be looked at. */
+export interface ContainerReader {
+  /** Its id. */
+  readonly ctid: number;
+  /**
+   * Runs a command that changes nothing. Because it changes nothing, it is run again when the session is lost under it. Throws
+   * {@linkcode CommandFailed} for an exit code that is not in `codes`, also when its time is up, and `SessionLost`.
+   */
+  read(script: Script, options?: CommandOptions): Promise<Output>;
+}
+
+/** A container that can be changed. */
+export interface Container extends ContainerReader {
+  /**
+   * Runs a command that may change something. It is never run twice: when the session is lost under it, that is thrown. Background
+   * children may live on; what they write to the inherited stdout and stderr is not heard once the command has ended.
+   */
+  write(script: Script, options?: CommandOptions): Promise<Output>;
+}
+
+/** A container that this run is connected to. */
+export interface Connection extends Container {
+  /** Connects, if that has not been done, and says what the container's shell said. */
+  open(): Promise<Hello>;
+  /** Ends what is under way inside, and the connection. */
+  interrupt(): Promise<void>;
+  /** Ends the connection. */
+  close(): Promise<void>;
+}
+
+/** How long `pct exec` may take to give a shell, in milliseconds: a snapshot of a busy container freezes it for a while. */
+const OPEN_TIMEOUT = 60_000;
+
+/** A container that is reached through {@linkcode Session}, opened when it is first needed. */
+export class PctContainer implements Connection {
+  readonly ctid: number;
+  readonly #pct: Pct;
+  readonly #onOpen: (hello: Hello) => void;
+  #session: Session | undefined;
+
+  /** `onOpen` sees the greeting of every session, also of one that replaces a lost one, and throws to refuse the container. */
+  constructor(pct: Pct, ctid: number, onOpen: (hello: Hello) => void = () => {}) {
+    this.#pct = pct;
+    this.ctid = ctid;
+    this.#onOpen = onOpen;
+  }
+
+  async open(): Promise<Hello> {
+    if (!this.#session?.alive) {
+      const session = await Session.open(this.#pct, this.ctid, OPEN_TIMEOUT);
+      try {
+        this.#onOpen(session.hello);
+      } catch (error) {
+        await session.close();
+        throw error;
+      }
+      this.#session = session;
+    }
+    return this.#session.hello;
+  }
+
+  async read(script: Script, options: CommandOptions = {}): Promise<Output> {
+    try {
+      return await this.#run(script, options, false, "1m");
+    } catch (error) {
+      if (!(error instanceof SessionLost) || options.stdin instanceof ReadableStream) throw error;
+      return await this.#run(script, options, false, "1m");
+    }
+  }
+
+  async write(script: Script, options: CommandOptions = {}): Promise<Output> {
+    return await this.#run(script, options, true, "10m");
+  }
+
+  async interrupt(): Promise<void> {
+    await this.#session?.interrupt();
+  }
+
+  async close(): Promise<void> {
+    await this.#session?.close();
+  }
+
+  async #run(script: Script, options: CommandOptions, isolate: boolean, timeout: Duration): Promise<Output> {
+    await this.open();
+    const { stdin, codes = [0] } = options;
+    const limit = milliseconds(options.timeout ?? timeout);
+    let output: Output;
+    try {
+      output = new Output(
+        script.display,
+        await this.#session!.run(script, {
+          timeout: limit,
+          user: options.user,
+          stdin: typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin,
+          isolate,
+          maximumOutput: options.maximumOutput,
+          onOutput: options.onOutput,
+        }),
+      );
+    } catch (error) {
+      if (!(error instanceof TimedOut)) throw error;
+      throw new CommandFailed(`Command did not end within ${formatDuration(limit)} and was ended`, {
+        command: script.display,
+        code: undefined,
+        stdout: tail(error.stdout),
+        stderr: tail(error.stderr),
+      }, { exitCode: ExitCode.Timeout });
+    }
+    if (codes !== "any" && !codes.includes(output.code)) throw failureOf(output);
+    return output;
+  }
+}
+
+/** The failure of a command whose exit code is not one that was expected. */
+export function failureOf(
+  output: Output,
+  message = `Command failed with exit code ${output.code}`,
+  exitCode: ExitCode = ExitCode.Step,
+): CommandFailed {
+  return new CommandFailed(message, {
+    command: output.command,
+    code: output.code,
+    stdout: tail(output.stdout),
+    stderr: tail(output.stderr),
+  }, { exitCode });
+}
+
+/** A container that refuses to be changed: what check mode hands to steps. */
+export function readOnly(container: ContainerReader): Container {
+  return {
+    ctid: container.ctid,
+    read: (script, options) => container.read(script, options),
+    write(script) {
+      return Promise.reject(
+        new Failure(ExitCode.Defect, `Cannot run "${script.display}" as nothing may be changed in check mode`),
+      );
+    },
+  };
+}
+
+/** The last 16 KiB of an output, as text. */
+function tail(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.subarray(-16 * 1024));
+}

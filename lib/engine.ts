@@ -1,0 +1,237 @@
+/**
+ * Steps, and the engine that makes them true: probe, diff, apply, probe again.
+ *
+ * @module
+ */
+
+import { type Container, type ContainerReader, type Output, readOnly } from "./container.ts";
+import { CommandFailed, type ExitCode, ExitCode as Code, Failure, messageOf } from "./errors.ts";
+import type { Difference, Outcome, Report } from "./events.ts";
+import type { HostReader } from "./host.ts";
+
+/** What a step may use to look. */
+export interface Reading {
+  /** The container. */
+  readonly container: ContainerReader;
+  /** The Proxmox host. */
+  readonly host: HostReader;
+  /** Says how far a long step is. */
+  progress(text: string): void;
+  /** Waits, in milliseconds. */
+  pause(ms: number): Promise<void>;
+}
+
+/** What a step may use to change something. */
+export interface Writing extends Reading {
+  /** The container. */
+  readonly container: Container;
+}
+
+/**
+ * Something that must be true of a container. `State` is what `probe` found and `diff` and `apply` work from.
+ *
+ * @example
+ * ```ts
+ * import { sh } from "./shell.ts";
+ *
+ * const marker: Step<boolean> = {
+ *   title: "marker /etc/marked",
+ *   async probe({ container }) {
+ *     return (await container.read(sh`test -e /etc/marked`, { codes: [0, 1] })).code === 0;
+ *   },
+ *   diff: (there) => there ? [] : [{ what: "/etc/marked", to: "present" }],
+ *   async apply({ container }) {
+ *     await container.write(sh`touch /etc/marked`);
+ *   },
+ * };
+ * ```
+ */
+export interface Step<State = unknown> {
+  /** What must be true, as a short phrase: `container portainer`. */
+  readonly title: string;
+  /** Looks, and changes nothing. */
+  probe(at: Reading): Promise<State>;
+  /** What differs between what was found and what must be true; nothing when there is nothing to do. */
+  diff(state: State): readonly Difference[];
+  /** Makes it true. What it returns does not count: the engine probes again. */
+  apply(at: Writing, state: State): Promise<void>;
+}
+
+/** What a run came to, step by step. */
+export interface StepResult {
+  /** The step's title. */
+  readonly title: string;
+  /** What it came to. */
+  readonly outcome: Outcome;
+  /** How long it took, in milliseconds. */
+  readonly milliseconds: number;
+}
+
+/** A step that failed. The `cause` says why. */
+export class StepFailed extends Failure {
+  /** The step's title. */
+  readonly step: string;
+
+  /** Wraps what a step threw. */
+  constructor(step: string, cause: unknown) {
+    // What a step throws that is no failure of the world is a defect of the step.
+    const exitCode: ExitCode = cause instanceof Failure ? cause.exitCode : Code.Defect;
+    const hint = cause instanceof Failure ? cause.hint : undefined;
+    super(exitCode, messageOf(cause), { cause, ...(hint === undefined ? {} : { hint }) });
+    this.name = "StepFailed";
+    this.step = step;
+  }
+}
+
+/** What the engine works with. */
+export interface EngineOptions {
+  readonly container: Container;
+  readonly host: HostReader;
+  /** Only look, and say what would change. */
+  readonly check: boolean;
+  readonly report: Report;
+  readonly pause: (ms: number) => Promise<void>;
+}
+
+/** Makes steps true, one after the other. */
+export class Engine {
+  /** What the steps came to so far. */
+  readonly results: StepResult[] = [];
+  readonly #options: EngineOptions;
+  #running: string | undefined;
+
+  /** Creates an engine for one run. */
+  constructor(options: EngineOptions) {
+    this.#options = options;
+  }
+
+  /** The title of the step that is under way, if any. */
+  get running(): string | undefined {
+    return this.#running;
+  }
+
+  /**
+   * Makes `step` true and says whether that took a change; in check mode, whether it would take one. Throws
+   * {@linkcode StepFailed}, also when `apply` went through and the difference is still there.
+   */
+  readonly ensure = async <State>(step: Step<State>): Promise<boolean> => {
+    const { report, check } = this.#options;
+    if (this.#running !== undefined) {
+      throw new Failure(
+        Code.Defect,
+        `Cannot start the step "${step.title}" as "${this.#running}" is still under way: write "await ensure(…)"`,
+      );
+    }
+    const number = this.results.length + 1;
+    const { title } = step;
+    const started = performance.now();
+    const finish = (outcome: Outcome, differences: readonly Difference[], note?: string): boolean => {
+      const milliseconds = performance.now() - started;
+      this.results.push({ title, outcome, milliseconds });
+      report({
+        event: "step finished",
+        number,
+        title,
+        outcome,
+        milliseconds,
+        differences,
+        ...(note === undefined ? {} : { note }),
+      });
+      return outcome === "changed" || outcome === "would change";
+    };
+    this.#running = title;
+    report({ event: "step started", number, title });
+    try {
+      let lastWrite: Output | undefined;
+      const at = this.#access(number, title, (output) => lastWrite = output);
+      let state: State;
+      try {
+        state = await step.probe(at);
+      } catch (error) {
+        // What an earlier step would have made is not there: nobody can look at what stands on it.
+        if (check && error instanceof Failure && this.results.some(({ outcome }) => outcome === "would change")) {
+          return finish("would change", [], `cannot be told before the steps above are done: ${error.message}`);
+        }
+        throw error;
+      }
+      const differences = step.diff(state);
+      if (differences.length === 0) return finish("unchanged", []);
+      if (check) return finish("would change", differences);
+      await step.apply(at, state);
+      const left = step.diff(await step.probe(at));
+      if (left.length === 0) return finish("changed", differences);
+      const message = `Nothing failed, yet it is still not so: ${left.map(describe).join("; ")}`;
+      throw lastWrite === undefined ? new Failure(Code.Step, message) : new CommandFailed(message, {
+        command: lastWrite.command,
+        code: lastWrite.code,
+        stdout: lastWrite.text,
+        stderr: lastWrite.errorText,
+      });
+    } catch (error) {
+      finish("failed", []);
+      throw error instanceof StepFailed ? error : new StepFailed(title, error);
+    } finally {
+      this.#running = undefined;
+    }
+  };
+
+  #access(number: number, title: string, onWrite: (output: Output) => void): Writing {
+    const { container, host, check, report, pause } = this.#options;
+    const heard = new LineReader((text, stream) => report({ event: "output", stream, text }));
+    return {
+      container: check ? readOnly(container) : {
+        ctid: container.ctid,
+        read: (script, options) => container.read(script, options),
+        async write(script, options) {
+          const output = await container.write(script, {
+            ...options,
+            onOutput(chunk, stream) {
+              heard.push(chunk, stream);
+              options?.onOutput?.(chunk, stream);
+            },
+          });
+          heard.flush();
+          onWrite(output);
+          return output;
+        },
+      },
+      host,
+      progress: (text) => report({ event: "step progress", number, title, text }),
+      pause,
+    };
+  }
+}
+
+/** A difference as one phrase. */
+export function describe({ what, from, to }: Difference): string {
+  if (from === undefined) return to === undefined ? what : `${what}: ${to}`;
+  return to === undefined ? `${what}: ${from} (to go)` : `${what}: ${from} -> ${to}`;
+}
+
+/** Cuts output into lines as it comes. A line of more than 4,096 characters is handed on in parts. */
+class LineReader {
+  readonly #onLine: (line: string, stream: "stdout" | "stderr") => void;
+  readonly #rest = { stdout: "", stderr: "" };
+  readonly #decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+
+  constructor(onLine: (line: string, stream: "stdout" | "stderr") => void) {
+    this.#onLine = onLine;
+  }
+
+  push(chunk: Uint8Array, stream: "stdout" | "stderr"): void {
+    const parts = (this.#rest[stream] + this.#decoders[stream].decode(chunk, { stream: true })).split("\n");
+    this.#rest[stream] = parts.pop()!;
+    for (const part of parts) this.#onLine(part, stream);
+    while (this.#rest[stream].length > 4096) {
+      this.#onLine(this.#rest[stream].slice(0, 4096), stream);
+      this.#rest[stream] = this.#rest[stream].slice(4096);
+    }
+  }
+
+  flush(): void {
+    for (const stream of ["stdout", "stderr"] as const) {
+      if (this.#rest[stream] !== "") this.#onLine(this.#rest[stream], stream);
+      this.#rest[stream] = "";
+    }
+  }
+}

@@ -1,0 +1,543 @@
+/**
+ * The one life of every setup executable, in the order of the requirements (section 2): `main`, `parseArguments`, `validateInputs`,
+ * `checkContainerExists`, `performContainerSpecificSetup`, `exitScript`.
+ *
+ * @module
+ */
+
+import { basename, fromFileUrl } from "@std/path";
+import { type Arguments, readArguments, usage } from "./arguments.ts";
+import { ConfigurationError, ContainerConfig, HypervisorConfig, readJson } from "./config.ts";
+import { type Connection, PctContainer } from "./container.ts";
+import { Engine, StepFailed } from "./engine.ts";
+import { CommandFailed, ExitCode, Failure, messageOf } from "./errors.ts";
+import type { Outcome, RunEvent } from "./events.ts";
+import { hintFor, meaningOf } from "./explain.ts";
+import type { Hello } from "./frame.ts";
+import { type HostReader, thisHost } from "./host.ts";
+import { RunLock } from "./lock.ts";
+import { type LogFile, openLogFile, processSink, RunLog, type TextSink } from "./log.ts";
+import { Pct } from "./pct.ts";
+import { CTID_RANGE, HOST_PATHS, type Setup, type SetupContext } from "./setup.ts";
+import { quote } from "./shell.ts";
+import { formatDuration, milliseconds, within } from "./time.ts";
+import { VERSION } from "./version.ts";
+
+/** All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own. */
+export interface Surroundings {
+  /** The command line. */
+  readonly args: readonly string[];
+  /** The file that runs: a compiled executable, or a script. */
+  readonly program: string;
+  /** An environment variable. */
+  readonly environment: (name: string) => string | undefined;
+  /** Where standard output goes, and whether a person reads it. */
+  readonly stdout: TextSink & { readonly terminal: boolean };
+  /** Where standard error goes. */
+  readonly stderr: TextSink;
+  /** Proxmox's `pct`. */
+  readonly pct: Pct;
+  /** The host, as steps see it. */
+  readonly host: HostReader;
+  /** Connects to a container; see {@linkcode PctContainer}. */
+  readonly connect: (ctid: number, onOpen: (hello: Hello) => void) => Connection;
+  /** Reads a JSON file; see {@linkcode readJson}. */
+  readonly readJson: (path: string) => unknown;
+  /** Opens the log file; see {@linkcode openLogFile}. */
+  readonly openLogFile: (path: string) => LogFile;
+  /** Takes the lock of a container; see {@linkcode RunLock}. */
+  readonly lock: (ctid: number) => Pick<RunLock, "release">;
+  /** Calls `handle` when the process is asked to end. */
+  readonly onSignal: (handle: (signal: "SIGHUP" | "SIGINT" | "SIGTERM") => void) => void;
+  /** Ends the process. */
+  readonly exit: (code: number) => void;
+}
+
+/** The surroundings of a real run: this process on this host. */
+export function theseSurroundings(): Surroundings {
+  const pct = new Pct();
+  return {
+    args: Deno.args,
+    program: Deno.build.standalone ? Deno.execPath() : fromFileUrl(Deno.mainModule),
+    environment: (name) => Deno.env.get(name),
+    stdout: { ...processSink(Deno.stdout), terminal: Deno.stdout.isTerminal() },
+    stderr: processSink(Deno.stderr),
+    pct,
+    host: thisHost,
+    connect: (ctid, onOpen) => new PctContainer(pct, ctid, onOpen),
+    readJson,
+    openLogFile,
+    lock: (ctid) => RunLock.take(HOST_PATHS.locks, ctid),
+    onSignal(handle) {
+      for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"] as const) {
+        Deno.addSignalListener(signal, () => handle(signal));
+      }
+    },
+    exit: (code) => Deno.exit(code),
+  };
+}
+
+/** One run of a setup. */
+interface Run {
+  readonly setup: Setup;
+  readonly surroundings: Surroundings;
+  readonly log: RunLog;
+  readonly arguments: Arguments;
+  readonly started: number;
+  ctid?: number;
+  container?: Connection;
+  engine?: Engine;
+  lock?: Pick<RunLock, "release">;
+}
+
+/** How long the whole run may take unless `--timeout` says otherwise. */
+const RUN_TIMEOUT = "2h";
+
+/** How long ending what runs inside may take after a signal; the orchestrator kills what does not end. */
+const CLEAN_UP = 4_000;
+
+/**
+ * Runs a setup from its command line to its exit code. Handles every error there is; the process ends in {@linkcode exitScript} and
+ * nowhere else.
+ *
+ * @example
+ * ```ts
+ * import { setup } from "./setup.ts";
+ *
+ * const empty = setup(910, "Empty", async () => {});
+ * if (import.meta.main) await main(empty);
+ * ```
+ */
+export async function main(setup: Setup, surroundings: Surroundings = theseSurroundings()): Promise<void> {
+  const run = begin(setup, surroundings);
+  const ended = Promise.withResolvers<never>();
+  surroundings.onSignal((signal) => ended.reject(new Interrupted(signal)));
+  const timeout = run.arguments.timeout ?? milliseconds(RUN_TIMEOUT);
+  const timer = setTimeout(
+    () => ended.reject(new Failure(ExitCode.Timeout, `The run did not end within ${formatDuration(timeout)}`)),
+    timeout,
+  );
+  let code: ExitCode;
+  try {
+    code = await Promise.race([live(run), ended.promise]);
+  } catch (error) {
+    await within(run.container?.interrupt() ?? Promise.resolve(), CLEAN_UP);
+    code = logFailure(run, error);
+  }
+  clearTimeout(timer);
+  await exitScript(run, code);
+}
+
+async function live(run: Run): Promise<ExitCode> {
+  if (run.arguments.help || run.arguments.version) return printOnRequest(run);
+  const ctid = parseArguments(run);
+  validateInputs(run, ctid);
+  await checkContainerExists(run);
+  return await performContainerSpecificSetup(run);
+}
+
+/**
+ * Retrieves the CTID from the command line (requirements, section 2): exactly one positional argument. Anything else is a usage
+ * error, exit code 1.
+ */
+export function parseArguments(run: Run): string {
+  const { problems, positional } = run.arguments;
+  const wrong = [...problems];
+  if (positional.length !== 1) {
+    wrong.push(
+      `Expected exactly one argument, the CTID, and got ${positional.length}` +
+        (positional.length === 0 ? "" : `: ${positional.map((argument) => JSON.stringify(argument)).join(", ")}`),
+    );
+  }
+  if (wrong.length > 0) {
+    throw new Failure(ExitCode.Usage, `Usage error: ${wrong.join("; ")}`, {
+      hint: `Usage: ${programName(run)} [options] ${run.setup.ctid} (--help tells more)`,
+    });
+  }
+  message(run, "info", `Received CTID: ${visibleArgument(positional[0]!)}`);
+  return positional[0]!;
+}
+
+/**
+ * Accepts the CTID (requirements, section 2): a positive integer that Proxmox gives to containers, the setup's own, and the one in
+ * the program's file name where that carries one. Otherwise exit code 1.
+ */
+export function validateInputs(run: Run, argument: string): void {
+  const { setup, surroundings } = run;
+  const shown = visibleArgument(argument);
+  if (!/^[1-9][0-9]*$/.test(argument)) {
+    throw new Failure(ExitCode.Usage, `CTID ${shown} is not a positive integer`, {
+      hint: `Digits only, without sign, space or leading zero: ${setup.ctid}`,
+    });
+  }
+  const ctid = Number(argument);
+  if (ctid < CTID_RANGE.lowest || ctid > CTID_RANGE.highest) {
+    throw new Failure(
+      ExitCode.Usage,
+      `CTID ${shown} is not one of Proxmox: expected ${CTID_RANGE.lowest} to ${CTID_RANGE.highest}`,
+    );
+  }
+  if (ctid !== setup.ctid) {
+    throw new Failure(ExitCode.Usage, `CTID ${ctid} is not this executable's: it sets up container ${setup.ctid}`, {
+      hint: `Run the executable of ${ctid}, or this one with ${setup.ctid}`,
+    });
+  }
+  const named = ctidOfFileName(basename(surroundings.program));
+  if (named !== undefined && named !== argument) {
+    throw new Failure(
+      ExitCode.Usage,
+      `CTID ${ctid} does not match the file name "${
+        basename(surroundings.program)
+      }": it is named for container ${named}`,
+      { hint: `Rename the file to phoenix_hypervisor_setup_${ctid}, or build the setup of ${named}` },
+    );
+  }
+  run.ctid = ctid;
+}
+
+/** The id that a file name carries by the naming convention (requirements, section 3), as text. */
+function ctidOfFileName(name: string): string | undefined {
+  return /^phoenix_hypervisor_setup_(.*?)(?:\.sh)?$/.exec(name)?.[1] ?? /^(\d+)\.(?:ts|js)$/.exec(name)?.[1];
+}
+
+/**
+ * Makes sure that the container exists (requirements, section 2): `pct status` says so. Otherwise exit code 1 with what `pct` said;
+ * a container that is stopped cannot be used, exit code 3.
+ */
+export async function checkContainerExists(run: Run): Promise<void> {
+  const { pct } = run.surroundings;
+  const ctid = run.ctid!;
+  message(run, "info", `Checking for the existence of container ${ctid}`);
+  const { code, stdout, stderr } = await pct.run(["status", String(ctid)], 60_000);
+  const status = /^status: (running|stopped)$/m.exec(stdout)?.[1];
+  if (code === 0 && status !== undefined) {
+    message(run, "info", `Container ${ctid} exists and is ${status}`);
+    if (status === "running") return;
+    throw new Failure(ExitCode.Container, `Container ${ctid} is stopped`, { hint: `Start it: pct start ${ctid}` });
+  }
+  const said = (stderr || stdout).trim();
+  if (said === `dax: ${pct.path}: command not found`) {
+    throw new Failure(ExitCode.Usage, `Cannot find "${pct.path}", so this is not a Proxmox VE host`, {
+      hint: "Run it on the host, as root; to try it elsewhere: deno task setup",
+    });
+  }
+  if (code === undefined) {
+    throw new Failure(ExitCode.Usage, `Container ${ctid} cannot be checked: "pct status" did not answer within 1 min`);
+  }
+  const node = nodeOf(run, ctid);
+  if (node !== undefined && /does not exist/.test(said)) {
+    throw new Failure(
+      ExitCode.Usage,
+      `Container ${ctid} is not on this node: it lives on node "${node}" of the cluster`,
+      {
+        hint: `Run this on "${node}"`,
+      },
+    );
+  }
+  const answer = said === "" ? "nothing" : `"${said}"`;
+  throw new Failure(
+    ExitCode.Usage,
+    `Container ${ctid} does not exist or cannot be checked: "pct status ${ctid}" ended with exit code ${code} and said ${answer}`,
+  );
+}
+
+/** The node of the cluster that Proxmox says a container lives on; `undefined` where it does not say. */
+function nodeOf(run: Run, ctid: number): string | undefined {
+  try {
+    const list = run.surroundings.readJson(HOST_PATHS.clusterList) as
+      | { ids?: Record<string, { node?: unknown } | undefined> }
+      | undefined;
+    const node = list?.ids?.[String(ctid)]?.node;
+    return typeof node === "string" ? node : undefined;
+  } catch {
+    return undefined; // It only makes a message better.
+  }
+}
+
+/**
+ * Takes the container's lock, reads the configuration, makes sure that the container is the one that is meant, and makes every step
+ * true (requirements, section 2).
+ */
+export async function performContainerSpecificSetup(run: Run): Promise<ExitCode> {
+  const { setup, surroundings, log } = run;
+  const ctid = run.ctid!;
+  const { check } = run.arguments;
+  run.lock = surroundings.lock(ctid);
+  const configuration = readConfiguration(run);
+  const names = [
+    { from: `the setup of container ${ctid}`, name: setup.name },
+    ...(configuration.name === undefined ? [] : [{ from: `"${configuration.lxcFile}"`, name: configuration.name }]),
+  ];
+  let machine: string | undefined;
+  const container = run.container = surroundings.connect(ctid, (hello) => {
+    refuseOtherContainer(ctid, hello, names);
+    if (machine !== undefined && machine !== hello.machineId) {
+      throw new Failure(ExitCode.Container, `Container ${ctid} was replaced by another one while it was set up`);
+    }
+    machine = hello.machineId;
+  });
+  const engine = run.engine = new Engine({
+    container,
+    host: surroundings.host,
+    check,
+    report: log.report,
+    pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+  });
+  await container.open();
+  log.report({ event: "run started", ctid, name: setup.name, check });
+  const context: SetupContext = {
+    ensure: engine.ensure,
+    get config() {
+      return configuration.container();
+    },
+    get hypervisor() {
+      return configuration.hypervisor();
+    },
+    environment(name) {
+      if (!setup.needs.environment?.includes(name)) {
+        throw new Failure(
+          ExitCode.Defect,
+          `Cannot read the environment variable "${name}" as the setup does not declare it`,
+          {
+            hint: `Declare it in the setup: { environment: ["${name}"] }`,
+          },
+        );
+      }
+      return surroundings.environment(name);
+    },
+  };
+  await setup.perform(context);
+  if (engine.running !== undefined) {
+    throw new Failure(
+      ExitCode.Defect,
+      `The setup ended while the step "${engine.running}" was under way: write "await ensure(…)"`,
+    );
+  }
+  await container.close();
+  const wouldChange = engine.results.some(({ outcome }) => outcome === "would change");
+  return check && wouldChange ? ExitCode.WouldChange : ExitCode.Success;
+}
+
+/** A wrong id must never configure somebody else's container. */
+function refuseOtherContainer(ctid: number, hello: Hello, names: readonly { from: string; name: string }[]): void {
+  const short = (name: string) => name.split(".")[0]!.toLowerCase();
+  for (const { from, name } of names) {
+    if (short(name) === short(hello.hostname)) continue;
+    throw new Failure(
+      ExitCode.Container,
+      `Container ${ctid} is not the one that is meant: its host name is "${hello.hostname}", and ${from} says "${name}"`,
+      {
+        hint: `If it is the right container: pct set ${ctid} --hostname ${name}, and reboot it; ` +
+          "otherwise correct the CTID or the configuration",
+      },
+    );
+  }
+}
+
+/** The configuration files. What is missing matters only to a setup that asks for it; what is wrong matters at once. */
+function readConfiguration(run: Run) {
+  const { environment, readJson } = run.surroundings;
+  const ctid = run.ctid!;
+  const read = (file: string, chosenBy: string | undefined): unknown => {
+    const json = readJson(file);
+    if (json === undefined && chosenBy !== undefined) {
+      throw new ConfigurationError(`Cannot read "${file}", which ${chosenBy} names: there is no such file`);
+    }
+    return json;
+  };
+  const hypervisorVariable = environment("PHOENIX_HYPERVISOR_CONFIG_FILE") || undefined;
+  const hypervisorFile = hypervisorVariable ?? HOST_PATHS.hypervisorConfig;
+  const hypervisorJson = read(hypervisorFile, hypervisorVariable && "PHOENIX_HYPERVISOR_CONFIG_FILE");
+  const hypervisor = hypervisorJson === undefined ? undefined : new HypervisorConfig(hypervisorFile, hypervisorJson);
+  if (hypervisor?.debugMode && !run.arguments.quiet) run.log.setLevel("DEBUG");
+
+  const lxcVariable = environment("PHOENIX_LXC_CONFIG_FILE") || undefined;
+  const lxcFile = lxcVariable ?? hypervisor?.lxcConfigFile ?? HOST_PATHS.lxcConfig;
+  const lxcJson = read(
+    lxcFile,
+    lxcVariable ? "PHOENIX_LXC_CONFIG_FILE" : hypervisor?.lxcConfigFile && `"core_paths.lxc_config_file"`,
+  );
+  let container: ContainerConfig | ConfigurationError;
+  try {
+    container = lxcJson === undefined
+      ? new ConfigurationError(`Cannot read the configuration of container ${ctid}: there is no "${lxcFile}"`)
+      : new ContainerConfig(lxcFile, lxcJson, ctid);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError) || !error.blockMissing) throw error;
+    container = error;
+  }
+  return {
+    lxcFile,
+    name: container instanceof ContainerConfig ? container.optionalName : undefined,
+    container(): ContainerConfig {
+      if (container instanceof ContainerConfig) return container;
+      throw container;
+    },
+    hypervisor(): HypervisorConfig {
+      if (hypervisor !== undefined) return hypervisor;
+      throw new ConfigurationError(`Cannot read the host's configuration: there is no "${hypervisorFile}"`);
+    },
+  };
+}
+
+/**
+ * Ends the process, and is the only place that does (requirements, section 2): logs the last line of success or failure, flushes
+ * the log, exits with `code`.
+ */
+export async function exitScript(run: Run, code: ExitCode): Promise<void> {
+  const { surroundings, log, engine } = run;
+  const results = engine?.results ?? [];
+  const outcomes: Partial<Record<Outcome, number>> = {};
+  for (const { outcome } of results) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+  const slowest = results.filter(({ milliseconds }) => milliseconds >= 1_000)
+    .sort((a, b) => b.milliseconds - a.milliseconds).slice(0, 3)
+    .map(({ title, milliseconds }) => ({ title, milliseconds }));
+  if (!run.arguments.help && !run.arguments.version) {
+    log.report({
+      event: "run finished",
+      ctid: run.ctid,
+      code,
+      text: lastLine(run, code),
+      milliseconds: performance.now() - run.started,
+      outcomes,
+      slowest,
+    });
+  }
+  run.lock?.release();
+  log.flush();
+  await run.container?.close();
+  surroundings.exit(code);
+}
+
+function lastLine(run: Run, code: ExitCode): string {
+  const of = run.ctid === undefined ? "" : ` for container ${run.ctid}`;
+  const results = run.engine?.results ?? [];
+  if (run.arguments.check && (code === ExitCode.Success || code === ExitCode.WouldChange)) {
+    const count = results.filter(({ outcome }) => outcome === "would change").length;
+    return `Check of the specific setup${of} completed: ${count} of ${results.length} steps would change something`;
+  }
+  if (code === ExitCode.Success) return `Specific setup${of} completed successfully`;
+  const step = run.engine?.running ?? results.find(({ outcome }) => outcome === "failed")?.title;
+  return `Specific setup${of} failed${step === undefined ? "" : ` in step "${step}"`} with exit code ${code}`;
+}
+
+/** Says why the run failed, and gives the exit code for it. */
+function logFailure(run: Run, error: unknown): ExitCode {
+  const again = [run.surroundings.program, ...run.surroundings.args].map(visibleArgument).join(" ");
+  if (error instanceof StepFailed && !(error.cause instanceof Failure)) return logDefect(run, error.cause, error.step);
+  if (!(error instanceof Failure)) return logDefect(run, error);
+  if (!(error instanceof StepFailed)) {
+    message(run, "fatal", error.message);
+    if (error.hint !== undefined) message(run, "info", `What to do: ${error.hint}`);
+    return error.exitCode;
+  }
+  const evidence = error.cause instanceof CommandFailed ? error.cause.evidence : undefined;
+  const output = evidence === undefined ? [] : [...lastLines(evidence.stdout), ...lastLines(evidence.stderr)];
+  const meaning = evidence && meaningOf(evidence);
+  const hint = error.hint ?? hintFor([error.message, ...output].join("\n"));
+  run.log.report({
+    event: "failure",
+    message: error.message,
+    step: error.step,
+    ...(evidence === undefined ? {} : { command: evidence.command, output }),
+    ...(evidence?.code === undefined ? {} : { code: evidence.code }),
+    ...(meaning === undefined ? {} : { meaning }),
+    ...(hint === undefined ? {} : { hint }),
+    again,
+  });
+  return error.exitCode;
+}
+
+/** A defect, or a permission that the executable does not have: something that only a change of the program mends. */
+function logDefect(run: Run, error: unknown, step?: string): ExitCode {
+  const where = step === undefined ? "" : ` in step "${step}"`;
+  const refused = error instanceof Deno.errors.NotCapable
+    ? /^Requires (\w+) access to (".*?"|.*?)(?:, run again|$)/.exec(error.message)
+    : null;
+  if (refused) {
+    const field = { net: "addresses", read: "reads", env: "environment" }[refused[1]!];
+    message(run, "fatal", `Permission refused${where}: ${refused[1]} access to ${refused[2]}`);
+    message(
+      run,
+      "info",
+      field === undefined
+        ? "What to do: a setup cannot be permitted this; do it inside the container"
+        : `What to do: declare it in the setup: { ${field}: [${refused[2]}] }, and build the executable again`,
+    );
+  } else {
+    message(run, "fatal", `Defect${where}: ${messageOf(error)}`);
+    message(run, "info", `What to do: report it with these lines (version ${VERSION})`);
+    if (error instanceof Error && error.stack) message(run, "error", error.stack);
+  }
+  return ExitCode.Defect;
+}
+
+/** A signal asked the run to end. */
+class Interrupted extends Failure {
+  constructor(signal: "SIGHUP" | "SIGINT" | "SIGTERM") {
+    const codes = { SIGHUP: ExitCode.Hangup, SIGINT: ExitCode.Interrupt, SIGTERM: ExitCode.Terminate };
+    super(codes[signal], `Ended by ${signal}`, { hint: "Run it again: it goes on where it is not done yet" });
+  }
+}
+
+/** Opens the log, so that everything that follows is logged, also what is wrong with the command line. */
+function begin(setup: Setup, surroundings: Surroundings): Run {
+  const { environment, stdout, stderr } = surroundings;
+  const options = readArguments(surroundings.args);
+  const level = (environment("PHOENIX_LOG_LEVEL") ?? "").toUpperCase();
+  const levels = { DEBUG: "DEBUG", INFO: "INFO", WARN: "WARN", WARNING: "WARN", ERROR: "ERROR" } as const;
+  const known = Object.hasOwn(levels, level) ? levels[level as keyof typeof levels] : undefined;
+  const log = new RunLog({
+    form: options.json ? "json" : stdout.terminal && environment("TERM") !== "dumb" ? "terminal" : "lines",
+    level: options.verbose ? "DEBUG" : options.quiet ? "WARN" : known ?? "INFO",
+    color: !environment("NO_COLOR"),
+    program: basename(surroundings.program),
+    stdout,
+    stderr,
+  });
+  const run: Run = { setup, surroundings, log, arguments: options, started: performance.now() };
+  if (!options.help && !options.version) {
+    log.openFile(
+      options.logFile ?? (environment("PHOENIX_LOG_FILE") || HOST_PATHS.log),
+      options.verbose ? "DEBUG" : "INFO",
+      surroundings.openLogFile,
+    );
+    if (level !== "" && known === undefined) {
+      message(
+        run,
+        "warning",
+        `Cannot use PHOENIX_LOG_LEVEL ${visibleArgument(level)}: expected DEBUG, INFO, WARN or ERROR`,
+      );
+    }
+  }
+  return run;
+}
+
+function printOnRequest(run: Run): ExitCode {
+  const { setup, surroundings } = run;
+  surroundings.stdout.write(
+    run.arguments.help
+      ? `${usage(programName(run), setup.ctid, setup.name)}\n`
+      : `phoenix_hypervisor_setup_${setup.ctid} ${VERSION} (${setup.name})\n`,
+  );
+  return ExitCode.Success;
+}
+
+function message(run: Run, level: (RunEvent & { event: "message" })["level"], text: string): void {
+  run.log.report({ event: "message", level, text });
+}
+
+function programName(run: Run): string {
+  return basename(run.surroundings.program);
+}
+
+/** An argument as a person can read it: JSON's quotes where it is not plain. */
+function visibleArgument(argument: string): string {
+  const shown = argument.length > 64 ? `${argument.slice(0, 64)}…` : argument;
+  return /^[\x21-\x7e]+$/.test(shown) && quote(shown) === shown ? shown : JSON.stringify(shown);
+}
+
+/** The last 20 lines. */
+function lastLines(output: string): string[] {
+  return output === "" ? [] : output.replace(/\n+$/, "").split("\n").slice(-20);
+}

@@ -1,0 +1,109 @@
+/**
+ * What a setup is: the container that it is for, what it needs of the host, and what must be true in the end.
+ *
+ * @module
+ */
+
+import type { ContainerConfig, HypervisorConfig } from "./config.ts";
+import type { Step } from "./engine.ts";
+import { PCT_PATH } from "./pct.ts";
+
+/**
+ * What a setup needs of the host beyond `pct`, the configuration and the log. Its executable is permitted this and no more; a use
+ * that is not declared ends the run with exit code 70 and names the declaration to add.
+ */
+export interface HostNeeds {
+  /** Addresses that are connected to from the host: `host`, `host:port` or a subnet such as `10.0.0.0/24`. */
+  readonly addresses?: readonly string[];
+  /** Files and folders that are read, as absolute paths. */
+  readonly reads?: readonly string[];
+  /** Environment variables that are read. */
+  readonly environment?: readonly string[];
+}
+
+/** What the body of a setup is given. */
+export interface SetupContext {
+  /** Makes a step true, and says whether that took a change. Always to be awaited. */
+  readonly ensure: <State>(step: Step<State>) => Promise<boolean>;
+  /** The container's block of `phoenix_lxc_configs.json`. A setup that never touches it runs without the file. */
+  readonly config: ContainerConfig;
+  /** The host-wide `phoenix_hypervisor_config.json`. A setup that never touches it runs without the file. */
+  readonly hypervisor: HypervisorConfig;
+  /** The value of an environment variable that the setup declares; `undefined` where it is not set. */
+  readonly environment: (name: string) => string | undefined;
+}
+
+/** The setup of one container. */
+export interface Setup {
+  /** The container's id. */
+  readonly ctid: number;
+  /** The container's name, which is its host name: a container of another name is never touched. */
+  readonly name: string;
+  /** What it needs of the host. */
+  readonly needs: HostNeeds;
+  /** Makes everything true, step by step. */
+  readonly perform: (context: SetupContext) => Promise<void>;
+}
+
+/** The lowest and the highest id that Proxmox gives to a container. */
+export const CTID_RANGE = { lowest: 100, highest: 999_999_999 } as const;
+
+/**
+ * Describes the setup of container `ctid`. Hand it to `main`. Throws a `TypeError` for an id that Proxmox does not give and for an
+ * empty name.
+ *
+ * @example
+ * ```ts
+ * const motd = setup(910, "Greeter", async ({ ensure }) => {
+ *   await ensure({ title: "nothing", probe: async () => {}, diff: () => [], apply: async () => {} });
+ * });
+ * ```
+ */
+export function setup(ctid: number, name: string, perform: Setup["perform"]): Setup;
+/** Describes the setup of container `ctid`, which needs more of the host than every setup does. */
+export function setup(ctid: number, name: string, needs: HostNeeds, perform: Setup["perform"]): Setup;
+export function setup(
+  ctid: number,
+  name: string,
+  needsOrPerform: HostNeeds | Setup["perform"],
+  performIfNeeds?: Setup["perform"],
+): Setup {
+  const { lowest, highest } = CTID_RANGE;
+  if (!Number.isInteger(ctid) || ctid < lowest || ctid > highest) {
+    throw new TypeError(
+      `Cannot describe a setup for container ${ctid}: expected an integer from ${lowest} to ${highest}`,
+    );
+  }
+  if (name === "") throw new TypeError(`Cannot describe the setup of container ${ctid} without the container's name`);
+  return typeof needsOrPerform === "function"
+    ? { ctid, name, needs: {}, perform: needsOrPerform }
+    : { ctid, name, needs: needsOrPerform, perform: performIfNeeds! };
+}
+
+/** Where everything is on a Phoenix Hypervisor host. */
+export const HOST_PATHS = {
+  hypervisorConfig: "/usr/local/phoenix_hypervisor/etc/phoenix_hypervisor_config.json",
+  lxcConfig: "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json",
+  log: "/var/log/phoenix_hypervisor.log",
+  /** Which container lives on which node of the cluster. */
+  clusterList: "/etc/pve/.vmlist",
+  locks: "/run/phoenix_hypervisor",
+} as const;
+
+/**
+ * The options of Deno that permit a setup what it needs, and nothing else. Short, as they have to fit into the first line of a
+ * script, of which the kernel reads 255 bytes.
+ */
+export function permissionsOf({ needs }: Setup): string[] {
+  const reads = [PCT_PATH, "/etc/pve", "/usr/local/phoenix_hypervisor", HOST_PATHS.locks];
+  // dax reads the last two.
+  const variables = ["PHOENIX_*", "NO_COLOR", "TERM", "PATH", "NODE_V8_COVERAGE"];
+  return [
+    "--no-prompt",
+    `--allow-run=${PCT_PATH}`,
+    `-R=${[...reads, ...needs.reads ?? []].join(",")}`,
+    `-W=/var/log,${HOST_PATHS.locks}`,
+    `-E=${[...variables, ...needs.environment ?? []].join(",")}`,
+    ...(needs.addresses?.length ? [`-N=${needs.addresses.join(",")}`] : []),
+  ];
+}

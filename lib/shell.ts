@@ -1,0 +1,82 @@
+/**
+ * Commands for the shell inside a container, built so that no value can become syntax.
+ *
+ * @module
+ */
+
+import { Secret } from "./secret.ts";
+
+/** What may stand in a `${…}` of {@linkcode sh}. An array becomes as many words as it has elements. */
+export type ShellValue = string | number | Secret | Script | readonly (string | number | Secret)[];
+
+/** A piece of POSIX shell, made by {@linkcode sh}. */
+export class Script {
+  /** What the shell runs. It can hold secrets: never log it. */
+  readonly text: string;
+  /** The same for a person: secrets are replaced by their names. */
+  readonly display: string;
+
+  /** Use {@linkcode sh} instead, which quotes. */
+  constructor(text: string, display: string) {
+    this.text = text;
+    this.display = display;
+  }
+
+  /** The form for a person, so that a secret cannot slip out through a template literal. */
+  toString(): string {
+    return this.display;
+  }
+}
+
+/**
+ * Quotes one word for a POSIX shell. Throws a `TypeError` for a NUL character, which no command line can hold: shells drop it
+ * without a word, and the command would run with another argument than the one meant.
+ */
+export function quote(word: string): string {
+  if (word.includes("\0")) {
+    throw new TypeError(`Cannot pass ${JSON.stringify(word)} to a shell as it contains a NUL character`);
+  }
+  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/**
+ * Builds a {@linkcode Script}. The literal parts are shell; every interpolated value is one quoted word (an array: one for each
+ * element), except another `Script`, which is inserted as it is. Backslashes are the shell's, not TypeScript's, but for `\${` and
+ * the escaped backtick, which stand for the shell's own `${` and backtick.
+ *
+ * @example
+ * ```ts
+ * const name = "it's; rm -rf /";
+ * sh`docker inspect ${name}`.text; // docker inspect 'it'\''s; rm -rf /'
+ * sh`tar -cf ${"/tmp/a.tar"} ${["a", "b c"]}`.text; // tar -cf /tmp/a.tar a 'b c'
+ * ```
+ */
+export function sh(parts: TemplateStringsArray, ...values: ShellValue[]): Script {
+  const literals = parts.raw.map((part) => part.replace(/\\(\$\{|`)/g, "$1"));
+  let text = literals[0]!;
+  let display = text;
+  values.forEach((value, i) => {
+    const [shown, run] = words(value);
+    text += run + literals[i + 1]!;
+    display += shown + literals[i + 1]!;
+  });
+  if (text.includes("\0")) throw new TypeError("Cannot build a shell command as it contains a NUL character");
+  return new Script(text, display);
+}
+
+/** Joins scripts so that each starts on a line of its own. */
+export function lines(...scripts: readonly Script[]): Script {
+  return new Script(scripts.map((s) => s.text).join("\n"), scripts.map((s) => s.display).join("\n"));
+}
+
+function words(value: ShellValue): [display: string, text: string] {
+  if (value instanceof Script) return [value.display, value.text];
+  if (value instanceof Secret) return [quote(`${value}`), quote(value.reveal())];
+  if (Array.isArray(value)) {
+    const each = (value as readonly (string | number | Secret)[]).map(words);
+    return [each.map(([shown]) => shown).join(" "), each.map(([, run]) => run).join(" ")];
+  }
+  // An unquoted empty string would vanish from the command line, so quote() gives ''.
+  const word = quote(String(value));
+  return [word, word];
+}

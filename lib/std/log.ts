@@ -1,0 +1,311 @@
+/**
+ * The part of `@std/log` that the project uses, for networks that do not reach JSR.
+ *
+ * Same names, same records and same defaults as the package; `conformance_test.ts` holds both to that.
+ *
+ * @module
+ */
+
+/** The levels by name, in ascending order. */
+export const LogLevels = { NOTSET: 0, DEBUG: 10, INFO: 20, WARN: 30, ERROR: 40, CRITICAL: 50 } as const;
+
+/** The name of a level. */
+export type LevelName = keyof typeof LogLevels;
+
+/** The number of a level. */
+export type LogLevel = typeof LogLevels[LevelName];
+
+/** The names of all levels, in ascending order. */
+export const LogLevelNames: LevelName[] = Object.keys(LogLevels) as LevelName[];
+
+/**
+ * Returns the number of a level.
+ *
+ * @throws {Error} when there is no level of that name.
+ */
+export function getLevelByName(name: LevelName): LogLevel {
+  const level: LogLevel | undefined = LogLevels[name];
+  if (level === undefined) throw new Error(`Cannot get log level: no level named ${name}`);
+  return level;
+}
+
+/**
+ * Returns the name of a level.
+ *
+ * @throws {Error} when there is no level of that number.
+ */
+export function getLevelName(level: LogLevel): LevelName {
+  const name = LogLevelNames.find((name) => LogLevels[name] === level);
+  if (name === undefined) throw new Error(`Cannot get log level: no name for level: ${level}`);
+  return name;
+}
+
+interface LogRecordOptions {
+  msg: string;
+  args: unknown[];
+  level: LogLevel;
+  loggerName: string;
+}
+
+/** One message, as the handlers receive it. It cannot be changed: `args` and `datetime` are copies. */
+class LogRecord {
+  readonly msg: string;
+  readonly level: number;
+  readonly levelName: string;
+  readonly loggerName: string;
+  readonly #args: unknown[];
+  readonly #datetime = new Date();
+
+  constructor(options: LogRecordOptions) {
+    this.msg = options.msg;
+    this.level = options.level;
+    this.levelName = getLevelName(options.level);
+    this.loggerName = options.loggerName;
+    this.#args = [...options.args];
+  }
+
+  /** What was passed after the message. */
+  get args(): unknown[] {
+    return [...this.#args];
+  }
+
+  /** When the record was made. */
+  get datetime(): Date {
+    return new Date(this.#datetime);
+  }
+}
+
+// The package, too, lets its users name the type only.
+export type { LogRecord };
+
+/** Turns a record into the text that a handler writes. */
+export type FormatterFunction = (logRecord: LogRecord) => string;
+
+/** Options of a {@linkcode BaseHandler}. */
+export interface BaseHandlerOptions {
+  /** By default the level's name, a blank and the message. */
+  formatter?: FormatterFunction;
+}
+
+/** Writes the records from its level on: a subclass says where to, in `log`. */
+export abstract class BaseHandler {
+  /** Turns a record into the text that is passed to `log`. */
+  formatter: FormatterFunction;
+  #level: LogLevel;
+
+  constructor(levelName: LevelName, options: BaseHandlerOptions = {}) {
+    this.#level = getLevelByName(levelName);
+    this.formatter = options.formatter ?? (({ levelName, msg }) => `${levelName} ${msg}`);
+  }
+
+  /** The lowest level that this handler writes. */
+  get level(): LogLevel {
+    return this.#level;
+  }
+  set level(level: LogLevel) {
+    this.levelName = getLevelName(level);
+  }
+
+  /** The name of the lowest level that this handler writes. */
+  get levelName(): LevelName {
+    return getLevelName(this.#level);
+  }
+  set levelName(levelName: LevelName) {
+    this.#level = getLevelByName(levelName);
+  }
+
+  /** Formats and writes a record, unless its level is too low. */
+  handle(logRecord: LogRecord): void {
+    if (logRecord.level >= this.level) this.log(this.format(logRecord));
+  }
+
+  /** Turns a record into text by the `formatter`. */
+  format(logRecord: LogRecord): string {
+    return this.formatter(logRecord);
+  }
+
+  /** Writes one formatted record. */
+  abstract log(msg: string): void;
+
+  /** Called when {@linkcode setup} puts this handler into use: a place to open what it needs. */
+  setup(): void {}
+
+  /** Called when another {@linkcode setup} takes this handler out of use: a place to close what it opened. */
+  destroy(): void {}
+
+  /** Calls `destroy`, at the end of a `using` block. */
+  [Symbol.dispose](): void {
+    this.destroy();
+  }
+}
+
+/** Options of a {@linkcode Logger}. */
+export interface LoggerOptions {
+  handlers?: BaseHandler[];
+}
+
+type GenericFunction = (...args: never[]) => unknown;
+type Message<T> = (T extends GenericFunction ? never : T) | (() => T);
+
+/**
+ * Passes messages from its level on to its handlers.
+ *
+ * Each method returns the message; of a message that is a function, its result, or `undefined` when the level was
+ * too low to call it.
+ */
+export class Logger {
+  /** Who receives the records. */
+  handlers: BaseHandler[];
+  #level: LogLevel;
+  readonly #loggerName: string;
+
+  constructor(loggerName: string, levelName: LevelName, options: LoggerOptions = {}) {
+    this.#loggerName = loggerName;
+    this.#level = getLevelByName(levelName);
+    this.handlers = options.handlers ?? [];
+  }
+
+  /** The lowest level that is passed on. Setting a number that is no level throws a `TypeError`. */
+  get level(): LogLevel {
+    return this.#level;
+  }
+  set level(level: LogLevel) {
+    if (!Object.values(LogLevels).includes(level)) throw new TypeError(`Invalid log level: ${level}`);
+    this.#level = level;
+  }
+
+  /** The name of the lowest level that is passed on. */
+  get levelName(): LevelName {
+    return getLevelName(this.#level);
+  }
+  set levelName(levelName: LevelName) {
+    this.#level = getLevelByName(levelName);
+  }
+
+  /** The name under which {@linkcode getLogger} returns it. */
+  get loggerName(): string {
+    return this.#loggerName;
+  }
+
+  #log<T>(level: LogLevel, msg: Message<T>, args: unknown[]): T | undefined {
+    const isEnabled = level >= this.#level;
+    if (msg instanceof Function && !isEnabled) return undefined;
+    const data = msg instanceof Function ? msg() : msg;
+    if (isEnabled) {
+      const record = new LogRecord({ msg: asText(data), args, level, loggerName: this.#loggerName });
+      for (const handler of this.handlers) handler.handle(record);
+    }
+    return data;
+  }
+
+  /** Logs at level DEBUG. */
+  debug<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  debug<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
+  debug<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
+    return this.#log(LogLevels.DEBUG, msg, args);
+  }
+
+  /** Logs at level INFO. */
+  info<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  info<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
+  info<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
+    return this.#log(LogLevels.INFO, msg, args);
+  }
+
+  /** Logs at level WARN. */
+  warn<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  warn<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
+  warn<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
+    return this.#log(LogLevels.WARN, msg, args);
+  }
+
+  /** Logs at level ERROR. */
+  error<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  error<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
+  error<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
+    return this.#log(LogLevels.ERROR, msg, args);
+  }
+
+  /** Logs at level CRITICAL. */
+  critical<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  critical<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
+  critical<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
+    return this.#log(LogLevels.CRITICAL, msg, args);
+  }
+}
+
+function asText(data: unknown): string {
+  if (typeof data === "function") return "undefined";
+  if (typeof data !== "object" || data === null) return String(data);
+  if (data instanceof Error) return String(data.stack);
+  const properties = Object.entries(data).map(([key, value]) =>
+    `"${key}":${typeof value === "string" ? `"${value}"` : asText(value)}`
+  );
+  return `{${properties.join(",")}}`;
+}
+
+/** Which handlers a logger has, and from which level on; by default none, from INFO on. */
+export interface LoggerConfig {
+  level?: LevelName;
+  handlers?: string[];
+}
+
+/** What {@linkcode setup} puts into use. */
+export interface LogConfig {
+  handlers?: Record<string, BaseHandler>;
+  loggers?: Record<string, LoggerConfig>;
+}
+
+/** What a program that sets up nothing logs with: colours by level, as far as the user wants any. */
+class ConsoleHandler extends BaseHandler {
+  override format(logRecord: LogRecord): string {
+    const text = super.format(logRecord);
+    if (Deno.noColor) return text;
+    if (logRecord.level === LogLevels.INFO) return `\x1b[34m${text}\x1b[39m`;
+    if (logRecord.level === LogLevels.WARN) return `\x1b[33m${text}\x1b[39m`;
+    if (logRecord.level === LogLevels.ERROR) return `\x1b[31m${text}\x1b[39m`;
+    if (logRecord.level === LogLevels.CRITICAL) return `\x1b[1m\x1b[31m${text}\x1b[39m\x1b[22m`;
+    return text;
+  }
+
+  log(msg: string): void {
+    console.log(msg);
+  }
+}
+
+const defaults = {
+  handlers: { default: new ConsoleHandler("INFO") },
+  loggers: { default: { level: "INFO", handlers: ["default"] } },
+} satisfies LogConfig;
+
+const handlers = new Map<string, BaseHandler>();
+const loggers = new Map<string, Logger>();
+
+/**
+ * Replaces all handlers and loggers: destroys the handlers in use, sets up the new ones, makes the loggers anew.
+ *
+ * A handler and a logger `default`, to the console, are there unless `config` replaces them.
+ */
+export function setup(config: LogConfig): void {
+  for (const handler of handlers.values()) handler.destroy();
+  handlers.clear();
+  for (const [name, handler] of Object.entries({ ...defaults.handlers, ...config.handlers })) {
+    handler.setup();
+    handlers.set(name, handler);
+  }
+  loggers.clear();
+  const configs: Record<string, LoggerConfig> = { ...defaults.loggers, ...config.loggers };
+  for (const [name, { level = "INFO", handlers: names = [] }] of Object.entries(configs)) {
+    const known = names.map((name) => handlers.get(name)).filter((handler) => handler !== undefined);
+    loggers.set(name, new Logger(name, level, { handlers: known }));
+  }
+}
+
+/** Returns the logger of a name, `default` without one; a name that was not set up gets a logger without handlers. */
+export function getLogger(name = ""): Logger {
+  const logger = loggers.get(name || "default") ?? new Logger(name, "NOTSET");
+  loggers.set(logger.loggerName, logger);
+  return logger;
+}
+
+setup(defaults);
