@@ -436,12 +436,20 @@ class FileHandler extends BaseHandler {
   }
 }
 
-/** Control characters, which could drive a terminal or forge a line, in a visible form. Newlines and tabs stay. */
+const COLOR = new RegExp(`${String.fromCharCode(0x1b)}\\[[\\d;]*m`, "g");
+
+/**
+ * Control characters, which could drive a terminal or forge a line, in a visible form. Newlines and tabs stay; colours, of which
+ * many programs have some, go.
+ */
 function visible(text: string): string {
-  return text.replaceAll("\r\n", "\n").replace(/[^\P{Cc}\n\t]|\p{Bidi_Control}/gu, (character) => {
-    const code = character.codePointAt(0)!;
-    return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
-  });
+  return text.replaceAll("\r\n", "\n").replace(COLOR, "").replace(
+    /[^\P{Cc}\n\t]|\p{Bidi_Control}/gu,
+    (character) => {
+      const code = character.codePointAt(0)!;
+      return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+    },
+  );
 }
 
 function mapStrings(value: unknown, change: (text: string) => string): unknown {

@@ -74,9 +74,9 @@ const END_PROCESS = `group() { read -r s </proc/"$1"/stat && s=\${s##*) } && set
 tree() { for c in $(cat /proc/"$1"/task/*/children 2>/dev/null); do tree "$c"; done; t="$t $1"; }
 group "$2"; own=$g; group "$1" || exit 0
 if [ "$g" != "$own" ]; then t="-$g"; else t=; tree "$1"; fi
-kill -TERM -- $t 2>/dev/null
-i=0; while [ $i -lt 20 ] && kill -0 -- $t 2>/dev/null; do sleep 0.1; i=$((i+1)); done
-kill -KILL -- $t 2>/dev/null; exit 0`;
+kill -TERM $t 2>/dev/null
+i=0; while [ $i -lt 20 ] && kill -0 $t 2>/dev/null; do sleep 0.1; i=$((i+1)); done
+kill -KILL $t 2>/dev/null; exit 0`;
 
 /** The shell that one `pct exec` holds open. Commands run one after the other, in the order in which they were asked for. */
 export class Session {

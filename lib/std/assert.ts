@@ -214,7 +214,6 @@ function equal(left: unknown, right: unknown, underComparison = new Map<unknown,
   // A cycle is equal as long as both sides return to the same pair.
   if (underComparison.get(left) === right) return true;
   underComparison.set(left, right);
-  if (Object.keys(left).length !== Object.keys(right).length) return false;
 
   if ((left instanceof Map && right instanceof Map) || (left instanceof Set && right instanceof Set)) {
     const candidates = [...right];

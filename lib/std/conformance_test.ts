@@ -112,6 +112,7 @@ const equality: [string, unknown, unknown, boolean][] = [
   ["bytes and words", new Uint8Array([1]), new Uint16Array([1]), false],
   ["buffers", new Uint8Array([1]).buffer, new Uint8Array([2]).buffer, false],
   ["sets in another order", new Set([1, 2]), new Set([2, 1]), true],
+  ["sets of other sizes", new Set([1]), new Set([1, 2]), false],
   ["sets of equal objects", new Set([{ a: 1 }]), new Set([{ a: 1 }]), true],
   ["sets of other objects", new Set([{ a: 1 }]), new Set([{ a: 2 }]), false],
   ["maps in another order", new Map([["a", 1], ["b", 2]]), new Map([["b", 2], ["a", 1]]), true],
@@ -316,7 +317,7 @@ const parsed: [string[], ParseOptions, unknown][] = [
   }],
   [["--a.b=1", "--a.c", "x"], {}, { _: [], a: { b: 1, c: "x" } }],
   [["--__proto__.x=1", "--constructor=1"], {}, { _: [] }],
-  [["--=x", "---y"], {}, { _: [], "=x": true, "-y": true }],
+  [["--=x", "---y", "--=a=b"], {}, { _: [], "=x": true, "-y": true, "=a": "b" }],
   [["--a=1\n2"], {}, { _: [], a: "1\n2" }],
 ];
 

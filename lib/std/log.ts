@@ -61,7 +61,7 @@ class LogRecord {
     this.level = options.level;
     this.levelName = getLevelName(options.level);
     this.loggerName = options.loggerName;
-    this.#args = [...options.args];
+    this.#args = options.args;
   }
 
   /** What was passed after the message. */

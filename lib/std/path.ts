@@ -70,6 +70,6 @@ export function toFileUrl(path: string): URL {
   if (!isAbsolute(path)) throw new TypeError(`Path must be absolute: received "${path}"`);
   const url = new URL("file:///");
   // The setter encodes all else, but drops tabs and line ends, and reads "\" as "/" and "%" as an escape.
-  url.pathname = path.replace(/^\/+/, "/").replace(/[%\\\t\n\v\f\r ]/g, encodeURIComponent);
+  url.pathname = path.replace(/[%\\\t\n\v\f\r ]/g, encodeURIComponent);
   return url;
 }

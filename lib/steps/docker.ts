@@ -48,7 +48,11 @@ export function engine(): Step<Output> {
       await at.container.write(sh`command -v systemctl >/dev/null && systemctl start docker`, { codes: "any" });
       const started = performance.now();
       while ((output = await look(at)).code !== 0) {
-        if (performance.now() - started > ENGINE_TIMEOUT) throw failureOf(output, "The Docker engine does not answer");
+        // Only an engine that is still on its way is worth waiting for.
+        if (!/cannot connect to the docker daemon/i.test(output.errorText)) throw failureOf(output);
+        if (performance.now() - started > ENGINE_TIMEOUT) {
+          throw failureOf(output, "The Docker engine did not answer within 1 min", ExitCode.Timeout);
+        }
         await at.pause(1_000);
       }
     },

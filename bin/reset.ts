@@ -1,0 +1,10 @@
+/**
+ * Ends the simulated host, and removes its files: the next `deno task setup` begins with a new one.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import { SimulatedHost } from "../lib/simulated/host.ts";
+
+if (import.meta.main) await SimulatedHost.reset(fileURLToPath(import.meta.resolve("../.simulated")));

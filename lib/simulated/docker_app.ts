@@ -1,0 +1,253 @@
+/**
+ * The process that is a running container: `docker_app.ts FOLDER` does what `FOLDER/order.json` says, writes its log to
+ * `FOLDER/log`, and says in `FOLDER/ready` that it runs (or why it does not).
+ *
+ * @module
+ */
+
+import { type AppOrder, showLife } from "./docker_state.ts";
+import type { Listener, Reply } from "./docker_registry.ts";
+
+// A certificate for `localhost` until 2120 that nobody has reason to trust, with its key: it protects nothing, since it only lets
+// the simulation's servers speak TLS as the real ones do, whose certificate is self-signed as well. Its being public is no leak.
+const certificate =
+  `MIIBozCCAUmgAwIBAgIBATAKBggqhkjOPQQDAjAyMRIwEAYDVQQDDAlsb2NhbGhvc3QxHDAaBgNVBAoME1NpbXVsYXRlZCBjb250YWluZXIwIBcNMjAwMTAxMDAwMDAw
+WhgPMjEyMDAxMDEwMDAwMDBaMDIxEjAQBgNVBAMMCWxvY2FsaG9zdDEcMBoGA1UECgwTU2ltdWxhdGVkIGNvbnRhaW5lcjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IA
+BO7o8/pHii95hMZI5991xfUuC3fpRETrpFNI54NxlfyNwbgDU9fI8F+VsUNjAZgU6JaxpTwh1Z7lNsN4VAG/oeCjTjBMMA8GA1UdEwEB/wQFMAMBAf8wGgYDVR0RBBMw
+EYIJbG9jYWxob3N0hwR/AAABMB0GA1UdDgQWBBRP4+caPqzB+It4xdcrt5X3opiwOTAKBggqhkjOPQQDAgNIADBFAiBjCnnnSPf/TrZWhZugFzzoIlxN/4Vngb4tcu2C
+48mXdgIhAIe6a5PJicbTQmqcn8PJeqLEKTdTfU+d6djXgyjcJXZX`;
+const key =
+  `MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+yJ+WvpFtQE/+BYG1fahzJGTYk4NZIRyREKBHhoPv1ChRANCAATu6PP6R4oveYTGSOffdcX1Lgt36URE
+66RTSOeDcZX8jcG4A1PXyPBflbFDYwGYFOiWsaU8IdWe5TbDeFQBv6Hg`;
+
+const directory = Deno.args[0] ?? "";
+const order = JSON.parse(Deno.readTextFileSync(`${directory}/order.json`)) as AppOrder;
+const { behaviour, command } = order;
+showLife(order.id, "alive");
+
+function log(line: string, stream: "stdout" | "stderr" = "stdout"): void {
+  const text = line.replace(/\$\{([^}]+)\}/g, (_, names: string) => argument(names.split("|")) ?? "");
+  const entry = { log: text.endsWith("\n") ? text : `${text}\n`, stream, time: new Date().toISOString() };
+  Deno.writeTextFileSync(`${directory}/log`, `${JSON.stringify(entry)}\n`, { append: true });
+}
+
+/** The value of the first of these arguments that the container's command line has, as `--name value` or `--name=value`. */
+function argument(names: string[]): string | undefined {
+  for (const name of names) {
+    const at = command.findIndex((word) => word === name || word.startsWith(`${name}=`));
+    if (at >= 0) return command[at] === name ? command[at + 1] : command[at]?.slice(name.length + 1);
+  }
+  return undefined;
+}
+
+function sayReady(problem = ""): void {
+  Deno.writeTextFileSync(`${directory}/ready.new`, problem);
+  Deno.renameSync(`${directory}/ready.new`, `${directory}/ready`);
+}
+
+/** Ends a container that could not be started. */
+function refuse(problem: string): never {
+  sayReady(problem);
+  end(127);
+}
+
+/** Ends the container; where its keeper is gone, as in a shutdown, nobody else could tell the exit code. */
+function end(code: number): never {
+  Deno.writeTextFileSync(`${directory}/exit`, `${code}\n`);
+  Deno.exit(code);
+}
+
+function after(ms: number | undefined, work: () => void): void {
+  if (ms === undefined || ms <= 0) work();
+  else setTimeout(work, ms);
+}
+
+function insidePort(listener: Listener): number {
+  const said = listener.portArgument === undefined ? undefined : argument([listener.portArgument]);
+  return said === undefined ? listener.port : Number(said);
+}
+
+interface Socket {
+  hostname: string;
+  port: number;
+  listener: Listener | undefined;
+  proxy: Deno.TcpListener | undefined;
+}
+
+/** Binds the published ports, as Docker's proxy does at the start of a container. */
+function bindPublished(): Socket[] {
+  return order.listen.map(({ ip, port, inside }) => {
+    const listener = behaviour.http?.find((listener) => insidePort(listener) === inside);
+    try {
+      return { hostname: ip, port, listener, proxy: Deno.listen({ hostname: ip, port }) };
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+      refuse(`ENDPOINT: Error starting userland proxy: listen tcp4 ${ip}:${port}: bind: address already in use`);
+    }
+  });
+}
+
+/** Drops connections to a port that nothing listens on yet, or ever. */
+async function dropConnections(proxy: Deno.TcpListener): Promise<void> {
+  try {
+    for await (const connection of proxy) connection.close();
+  } catch {
+    // The listener was closed: the server takes its place.
+  }
+}
+
+function serve({ hostname, port, listener, proxy }: Socket, started: number): void {
+  if (listener === undefined) return;
+  proxy?.close();
+  const reply = (request: Request) => {
+    const path = new URL(request.url).pathname;
+    return answer(
+      listener.paths[path] ?? listener.paths["*"] ?? { status: 404, body: "404 page not found\n" },
+      started,
+    );
+  };
+  const pem = (kind: string, base64: string) => `-----BEGIN ${kind}-----\n${base64}\n-----END ${kind}-----\n`;
+  const tls = listener.tls ? { cert: pem("CERTIFICATE", certificate), key: pem("PRIVATE KEY", key) } : {};
+  try {
+    Deno.serve({ hostname, port, onListen() {}, ...tls }, reply);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    log(`listen tcp :${port}: bind: address already in use`, "stderr");
+    end(1);
+  }
+}
+
+function answer(reply: Reply, started: number): Response {
+  const { status = 200, type = "text/plain; charset=utf-8", body = "" } =
+    reply.first !== undefined && Date.now() < started + reply.first.ms ? reply.first : reply;
+  const text = body.replace(/\$\{([^}]+)\}/g, (_, names: string) => argument(names.split("|")) ?? "");
+  return new Response(status === 204 || status === 304 ? null : text, { status, headers: { "content-type": type } });
+}
+
+/** Executes the command for real, with its output in the log; its exit code becomes the container's. */
+async function execute(): Promise<void> {
+  const [program = "", ...args] = command;
+  const env: Record<string, string> = Object.fromEntries(order.env.map((entry) => {
+    const at = entry.indexOf("=");
+    return at < 0 ? [entry, ""] : [entry.slice(0, at), entry.slice(at + 1)];
+  }));
+  const found = program.includes("/")
+    ? [program]
+    : (env["PATH"] ?? "").split(":").map((folder) => `${folder}/${program}`);
+  const file = found.find((path) => isExecutable(path));
+  const reason = program.includes("/")
+    ? `stat ${program}: no such file or directory`
+    : "executable file not found in $PATH";
+  if (file === undefined || (behaviour.withGpu?.includes(program) && !order.gpu)) refuse(notStarted(program, reason));
+  const child = new Deno.Command(file, {
+    args,
+    clearEnv: true,
+    env: { HOME: "/root", ...env },
+    cwd: order.workdir,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  })
+    .spawn();
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const) {
+    Deno.addSignalListener(signal, () => {
+      // The kernel keeps signals without a handler from the first process of a container; docker-init is one that has them.
+      if (order.init || handles(child.pid, signal)) child.kill(signal);
+    });
+  }
+  sayReady();
+  const [status] = await Promise.all([
+    child.status,
+    logLines(child.stdout, "stdout"),
+    logLines(child.stderr, "stderr"),
+  ]);
+  end(status.code);
+}
+
+function notStarted(program: string, reason: string): string {
+  return "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: " +
+    `unable to start container process: exec: ${JSON.stringify(program)}: ${reason}: unknown`;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    const { isFile, mode } = Deno.statSync(path);
+    return isFile && ((mode ?? 0) & 0o111) !== 0;
+  } catch {
+    return false;
+  }
+}
+
+function handles(pid: number, signal: Deno.Signal): boolean {
+  const numbers: Partial<Record<Deno.Signal, number>> = {
+    SIGHUP: 1,
+    SIGINT: 2,
+    SIGQUIT: 3,
+    SIGUSR1: 10,
+    SIGUSR2: 12,
+    SIGTERM: 15,
+  };
+  // A permission to read is not enough for Deno to open a file of /proc.
+  const status = new TextDecoder().decode(
+    new Deno.Command("/usr/bin/cat", { args: [`/proc/${pid}/status`] }).outputSync().stdout,
+  );
+  const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0";
+  return (BigInt(`0x${caught}`) >> BigInt((numbers[signal] ?? 0) - 1) & 1n) === 1n;
+}
+
+async function logLines(output: ReadableStream<Uint8Array>, stream: "stdout" | "stderr"): Promise<void> {
+  let partial = "";
+  for await (const text of output.pipeThrough(new TextDecoderStream())) {
+    const lines = (partial + text).split("\n");
+    partial = lines.pop() ?? "";
+    for (const line of lines) log(line, stream);
+  }
+  if (partial !== "") {
+    // No newline is added to a last line without one.
+    const entry = { log: partial, stream, time: new Date().toISOString() };
+    Deno.writeTextFileSync(`${directory}/log`, `${JSON.stringify(entry)}\n`, { append: true });
+  }
+}
+
+function main(): void {
+  const sockets = bindPublished();
+  for (const { proxy } of sockets) if (proxy !== undefined) void dropConnections(proxy);
+  const line = command.join(" ");
+  const fixed = behaviour.commands?.find(({ command }) => line === command || line.startsWith(`${command} `));
+  if (fixed !== undefined && !(behaviour.withGpu?.includes(command[0] ?? "") && !order.gpu)) {
+    sayReady();
+    if (fixed.stdout) log(fixed.stdout);
+    if (fixed.stderr) log(fixed.stderr, "stderr");
+    end(fixed.code ?? 0);
+  }
+  if (behaviour.executes || fixed !== undefined) {
+    void execute();
+    return;
+  }
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => {
+      if (!behaviour.ignoresTerm || order.init) end(behaviour.stopCode ?? 0);
+    });
+  }
+  // Keeps the process alive where it has nothing to serve.
+  setInterval(() => {}, 1 << 30);
+  const started = Date.now();
+  sayReady();
+  if (behaviour.needsGpu !== undefined && !order.gpu) {
+    log(behaviour.needsGpu.line, "stderr");
+    end(behaviour.needsGpu.code);
+  }
+  for (const { line, after: ms, stream } of behaviour.logs ?? []) after(ms, () => log(line, stream));
+  if (order.hostNetwork) {
+    for (const listener of behaviour.http ?? []) {
+      sockets.push({ hostname: "0.0.0.0", port: insidePort(listener), listener, proxy: undefined });
+    }
+  }
+  for (const socket of sockets) after(socket.listener?.after, () => serve(socket, started));
+  const { exits } = behaviour;
+  if (exits !== undefined && (exits.times === undefined || order.starts < exits.times)) {
+    after(exits.after, () => end(exits.code));
+  }
+}
+
+main();
