@@ -225,7 +225,8 @@ export async function checkContainerExists(run: Run): Promise<void> {
     throw new Failure(ExitCode.Usage, `Container ${ctid} cannot be checked: "pct status" did not answer within 1 min`);
   }
   const node = nodeOf(run, ctid);
-  if (node !== undefined && /does not exist/.test(said)) {
+  const here = /'nodes\/([^/]+)\/lxc\/\d+\.conf' does not exist/.exec(said)?.[1];
+  if (node !== undefined && here !== undefined && node !== here) {
     throw new Failure(
       ExitCode.Usage,
       `Container ${ctid} is not on this node: it lives on node "${node}" of the cluster`,

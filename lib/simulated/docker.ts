@@ -72,13 +72,13 @@ import {
 import {
   changeState,
   type Container,
-  containerDirectory,
   engineRuns,
   exitCodeOfStartProblem,
   findContainer,
   healthOf,
   isAlive,
   knobs,
+  logFile,
   newId,
   now,
   readState,
@@ -376,7 +376,7 @@ interface LogEntry {
 
 /** Prints the log of a container; with `follow` until the container has ended. */
 async function followLog(id: string, { follow, tail, since, timestamps }: LogOptions): Promise<void> {
-  const path = `${containerDirectory(id)}/log`;
+  const path = logFile(id);
   const show = ({ log, stream, time }: LogEntry) => {
     if (since !== undefined && Date.parse(time) < since) return;
     writeAll(Deno[stream], encoder.encode(timestamps ? `${time} ${log}` : log));
@@ -565,7 +565,7 @@ function containerRow(state: State, container: Container, full: boolean): Row {
     Networks: Object.keys(container.networks).sort().join(","),
     Ports: shownPorts(container),
     RunningFor: `${humanAge(container.Created)} ago`,
-    Size: "0B",
+    Size: `0B (virtual ${humanSize(state.images[container.Image]?.Size ?? 0)})`,
     State: container.State.Status,
     Status: shownStatus(container),
   };
@@ -1031,7 +1031,10 @@ async function connectNetwork(given: Given): Promise<void> {
   const [network = "", name = ""] = given.arguments;
   await change((state) => {
     const container = requireContainer(state, name);
-    if (state.networks[network] === undefined) throw new Refusal(`network ${network} not found`);
+    // Of a container that does not run, Docker notices only at its start.
+    if (state.networks[network] === undefined && container.State.Status === "running") {
+      throw new Refusal(`network ${network} not found`);
+    }
     if (container.networks[network] !== undefined && container.State.Status === "running") {
       throw new Refusal(`endpoint with name ${container.Name.slice(1)} already exists in network ${network}`);
     }

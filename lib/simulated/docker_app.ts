@@ -1,11 +1,11 @@
 /**
- * The process that is a running container: `docker_app.ts FOLDER` does what `FOLDER/order.json` says, writes its log to
- * `FOLDER/log`, and says in `FOLDER/ready` that it runs (or why it does not).
+ * The process that is a running container: `docker_app.ts FOLDER` does what `FOLDER/order.json` says, writes its log, and
+ * says in `FOLDER/ready` that it runs (or why it does not).
  *
  * @module
  */
 
-import { type AppOrder, showLife } from "./docker_state.ts";
+import { type AppOrder, logFile, showLife } from "./docker_state.ts";
 import type { Listener, Reply } from "./docker_registry.ts";
 
 // A certificate for `localhost` until 2120 that nobody has reason to trust, with its key: it protects nothing, since it only lets
@@ -28,7 +28,7 @@ showLife(order.id, "alive");
 function log(line: string, stream: "stdout" | "stderr" = "stdout"): void {
   const text = line.replace(/\$\{([^}]+)\}/g, (_, names: string) => argument(names.split("|")) ?? "");
   const entry = { log: text.endsWith("\n") ? text : `${text}\n`, stream, time: new Date().toISOString() };
-  Deno.writeTextFileSync(`${directory}/log`, `${JSON.stringify(entry)}\n`, { append: true });
+  Deno.writeTextFileSync(logFile(order.id), `${JSON.stringify(entry)}\n`, { append: true });
 }
 
 /** The value of the first of these arguments that the container's command line has, as `--name value` or `--name=value`. */
@@ -71,7 +71,12 @@ interface Socket {
   hostname: string;
   port: number;
   listener: Listener | undefined;
-  proxy: Deno.TcpListener | undefined;
+  proxy: Proxy | undefined;
+}
+
+/** What holds a published port while nothing listens behind it: accepts and drops connections, as Docker's proxy does. */
+interface Proxy {
+  stop(): Promise<void>;
 }
 
 /** Binds the published ports, as Docker's proxy does at the start of a container. */
@@ -79,7 +84,7 @@ function bindPublished(): Socket[] {
   return order.listen.map(({ ip, port, inside }) => {
     const listener = behaviour.http?.find((listener) => insidePort(listener) === inside);
     try {
-      return { hostname: ip, port, listener, proxy: Deno.listen({ hostname: ip, port }) };
+      return { hostname: ip, port, listener, proxy: startProxy(ip, port) };
     } catch (error) {
       if (!(error instanceof Deno.errors.AddrInUse)) throw error;
       refuse(`ENDPOINT: Error starting userland proxy: listen tcp4 ${ip}:${port}: bind: address already in use`);
@@ -87,18 +92,27 @@ function bindPublished(): Socket[] {
   });
 }
 
-/** Drops connections to a port that nothing listens on yet, or ever. */
-async function dropConnections(proxy: Deno.TcpListener): Promise<void> {
-  try {
-    for await (const connection of proxy) connection.close();
-  } catch {
-    // The listener was closed: the server takes its place.
-  }
+function startProxy(hostname: string, port: number): Proxy {
+  const listener = Deno.listen({ hostname, port });
+  const drop = async () => {
+    try {
+      for await (const connection of listener) connection.close();
+    } catch {
+      // Closed: the port is free from here on, not before.
+    }
+  };
+  const dropping = drop();
+  return {
+    stop: () => {
+      listener.close();
+      return dropping;
+    },
+  };
 }
 
-function serve({ hostname, port, listener, proxy }: Socket, started: number): void {
+async function serve({ hostname, port, listener, proxy }: Socket, started: number): Promise<void> {
   if (listener === undefined) return;
-  proxy?.close();
+  await proxy?.stop();
   const reply = (request: Request) => {
     const path = new URL(request.url).pathname;
     return answer(
@@ -205,13 +219,12 @@ async function logLines(output: ReadableStream<Uint8Array>, stream: "stdout" | "
   if (partial !== "") {
     // No newline is added to a last line without one.
     const entry = { log: partial, stream, time: new Date().toISOString() };
-    Deno.writeTextFileSync(`${directory}/log`, `${JSON.stringify(entry)}\n`, { append: true });
+    Deno.writeTextFileSync(logFile(order.id), `${JSON.stringify(entry)}\n`, { append: true });
   }
 }
 
 function main(): void {
   const sockets = bindPublished();
-  for (const { proxy } of sockets) if (proxy !== undefined) void dropConnections(proxy);
   const line = command.join(" ");
   const fixed = behaviour.commands?.find(({ command }) => line === command || line.startsWith(`${command} `));
   if (fixed !== undefined && !(behaviour.withGpu?.includes(command[0] ?? "") && !order.gpu)) {
@@ -243,7 +256,7 @@ function main(): void {
       sockets.push({ hostname: "0.0.0.0", port: insidePort(listener), listener, proxy: undefined });
     }
   }
-  for (const socket of sockets) after(socket.listener?.after, () => serve(socket, started));
+  for (const socket of sockets) after(socket.listener?.after, () => void serve(socket, started));
   const { exits } = behaviour;
   if (exits !== undefined && (exits.times === undefined || order.starts < exits.times)) {
     after(exits.after, () => end(exits.code));

@@ -292,7 +292,7 @@ function deviceRequest(text: string): DeviceRequest {
     const value = rest.join("=");
     if (rest.length === 0) {
       if (counted || !(key === "all" || /^-?\d+$/.test(key))) {
-        throw new Error(`count must be an integer or "all"`.replace("count", `${key}`));
+        throw new Error(`count must be an integer: strconv.Atoi: parsing "${key}": invalid syntax`);
       }
       request.Count = count(key);
       counted = true;
@@ -325,33 +325,31 @@ interface MountOption {
   Type: string;
   Source?: string;
   Target: string;
-  ReadOnly?: boolean;
+  ReadOnly?: true;
 }
 
 function mountOption(text: string): MountOption {
-  const option: MountOption = { Type: "volume", Target: "" };
+  let Type = "volume", Source: string | undefined, Target = "", ReadOnly = false;
   for (const field of csv(text)) {
     const [key = "", ...rest] = field.split("=");
     const value = rest.join("=");
-    switch (key.toLowerCase()) {
-      case "readonly":
-      case "ro":
-        option.ReadOnly = rest.length === 0 || value === "true" || value === "1";
-        continue;
+    if (/^(readonly|ro)$/i.test(key)) {
+      ReadOnly = rest.length === 0 || value === "true" || value === "1";
+      continue;
     }
     if (rest.length === 0) throw new Error(`invalid field '${field}' must be a key=value pair`);
     switch (key.toLowerCase()) {
       case "type":
-        option.Type = value.toLowerCase();
+        Type = value.toLowerCase();
         break;
       case "source":
       case "src":
-        option.Source = value;
+        Source = value;
         break;
       case "target":
       case "dst":
       case "destination":
-        option.Target = value;
+        Target = value;
         break;
       case "consistency":
       case "bind-propagation":
@@ -366,8 +364,8 @@ function mountOption(text: string): MountOption {
         throw new Error(`unexpected key '${key}' in '${field}'`);
     }
   }
-  if (option.Target === "") throw new Error("target is required");
-  return option;
+  if (Target === "") throw new Error("target is required");
+  return { Type, ...(Source === undefined ? {} : { Source }), Target, ...(ReadOnly ? { ReadOnly } : {}) };
 }
 
 function ulimit(text: string): { Name: string; Hard: number; Soft: number } {
@@ -425,6 +423,7 @@ export function createContainer(state: State, wanted: Wanted): { id: string; war
     HostConfig: hostConfig,
     Mounts: mounts.mounts,
     Config: {
+      attached: !given.is("detach"),
       Hostname: given.text("hostname") ?? (network === "host" ? Deno.hostname() : Id.slice(0, 12)),
       User: given.text("user") ?? image.Config.User ?? "",
       ExposedPorts: sorted({ ...image.Config.ExposedPorts, ...wanted.exposed }),
@@ -734,11 +733,7 @@ function mountsOf(state: State, image: Image, { volumes, given }: Wanted): Mount
   }
   const all = [...unnamed, ...Object.keys(image.Config.Volumes ?? {})];
   for (const destination of new Set(all)) {
-    if (unnamed.includes(destination) && !destination.startsWith("/")) {
-      throw new Refusal(
-        `invalid volume specification: '${destination}': invalid mount config for type "volume": invalid mount path: '${destination}' mount path must be absolute`,
-      );
-    }
+    if (!destination.startsWith("/")) throw notSupported(`--volume ${destination}`);
     if (!taken.has(cleanPath(destination))) anonymous(cleanPath(destination), "");
   }
   if (all.length > 0) result.anonymous = sorted(Object.fromEntries(all.map((destination) => [destination, {}])));
@@ -762,5 +757,5 @@ export function requireContainer(state: State, text: string): Container {
 
 /** The exit of the client itself, such as for a wrong option of `docker run`. */
 export function clientError(command: string, text: string): Exit {
-  return new Exit(125, `docker: ${text}.\nSee 'docker ${command} --help'.`);
+  return new Exit(125, `docker: ${text.replace(/\.$/, "")}.\nSee 'docker ${command} --help'.`);
 }

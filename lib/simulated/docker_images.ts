@@ -319,7 +319,9 @@ export function removeImage(state: State, text: string, force: boolean): string[
       !tagsOf(state, image).some((tag) => reference(tag).name === reference(digest).name)
     ) untag(digest);
   }
-  if (tagsOf(state, image).length + digestsOf(state, image).length === 0) {
+  // A running container keeps the image, which then has no name.
+  const kept = users.some(({ State }) => State.Status === "running");
+  if (!kept && tagsOf(state, image).length + digestsOf(state, image).length === 0) {
     delete state.images[image.Id];
     lines.push(`Deleted: ${image.Id}`);
     if (user === undefined) lines.push(...image.Layers.toReversed().map((layer) => `Deleted: ${layer}`));
@@ -410,6 +412,14 @@ interface ArchivedImage {
   Config: string;
   RepoTags: string[] | null;
   Layers: string[];
+  LayerSources?: Record<string, Descriptor>;
+}
+
+/** How a manifest refers to a blob. */
+interface Descriptor {
+  mediaType: string;
+  size: number;
+  digest: string;
 }
 
 /** The archive that `docker save` writes: a tar in the layout of Docker 25 and later. */
@@ -542,9 +552,10 @@ export async function loadImages(data: Uint8Array<ArrayBuffer>): Promise<string[
       if (digest !== expected) {
         throw new Exit(1, `invalid diffID for layer ${index}: expected "${expected}", got "${digest}"`);
       }
-      const own = layer.length < 1 << 20 ? untar(layer).get(layerFile) : undefined;
+      const inside = untar(layer);
+      const own = inside.get(layerFile);
       if (own !== undefined) content = JSON.parse(new TextDecoder().decode(own)) as LayerContent;
-      size += layer.length;
+      for (const { length } of inside.values()) size += length;
       storeBlob(digest, layer);
     }
     storeBlob(id, config);

@@ -13,6 +13,7 @@ import {
   hasNvidia,
   healthOf,
   type Image,
+  logFile,
   type Network,
   now,
   type State,
@@ -34,6 +35,8 @@ export function containerDocument(state: State, container: Container): Json {
   const started = container.starts > 0;
   const file = (name: string) => started ? `${containerDirectory(container.Id)}/${name}` : "";
   const running = State.Status === "running";
+  // The address of the default bridge is shown on its own as well.
+  const own = endpoint(container.networks["bridge"] === undefined ? "" : container.address, container.Id);
   return document({
     Id: container.Id,
     Created: container.Created,
@@ -57,7 +60,7 @@ export function containerDocument(state: State, container: Container): Json {
     ResolvConfPath: file("resolv.conf"),
     HostnamePath: file("hostname"),
     HostsPath: file("hosts"),
-    LogPath: file("log"),
+    LogPath: started ? logFile(container.Id) : "",
     Name: container.Name,
     RestartCount: container.RestartCount,
     Driver: "overlay2",
@@ -74,8 +77,8 @@ export function containerDocument(state: State, container: Container): Json {
       Domainname: "",
       User: Config.User,
       AttachStdin: false,
-      AttachStdout: false,
-      AttachStderr: false,
+      AttachStdout: Config.attached,
+      AttachStderr: Config.attached,
       ...(Object.keys(Config.ExposedPorts ?? {}).length > 0 ? { ExposedPorts: Config.ExposedPorts } : {}),
       Tty: false,
       OpenStdin: false,
@@ -102,14 +105,21 @@ export function containerDocument(state: State, container: Container): Json {
       LinkLocalIPv6PrefixLen: 0,
       SecondaryIPAddresses: null,
       SecondaryIPv6Addresses: null,
-      ...endpoint(container, container.networks["bridge"] !== undefined),
+      EndpointID: own.EndpointID,
+      Gateway: own.Gateway,
+      GlobalIPv6Address: "",
+      GlobalIPv6PrefixLen: 0,
+      IPAddress: own.IPAddress,
+      IPPrefixLen: own.IPPrefixLen,
+      IPv6Gateway: "",
+      MacAddress: own.MacAddress,
       Networks: Object.fromEntries(
         Object.entries(container.networks).map(([name, aliases]) => [name, {
           IPAMConfig: null,
           Links: null,
           Aliases: aliases,
+          ...endpoint(container.address, container.Id),
           NetworkID: container.starts > 0 ? state.networks[name]?.Id ?? "" : "",
-          ...endpoint(container, true),
           DriverOpts: null,
           DNSNames: null,
         }]),
@@ -118,19 +128,19 @@ export function containerDocument(state: State, container: Container): Json {
   });
 }
 
-function endpoint(container: Container, shown: boolean): Record<string, string | number> {
-  const address = shown ? container.address : "";
-  const [first, ...rest] = address.split(".");
-  const mac = `02:42:${[first, ...rest].map((part) => Number(part).toString(16).padStart(2, "0")).join(":")}`;
+/** What a network gives a container; in the order of a network's entry. */
+function endpoint(address: string, id: string) {
+  const mac = `02:42:${address.split(".").map((part) => Number(part).toString(16).padStart(2, "0")).join(":")}`;
   return {
-    EndpointID: address === "" ? "" : container.Id,
+    MacAddress: address === "" ? "" : mac,
+    NetworkID: "",
+    EndpointID: address === "" ? "" : id,
     Gateway: address === "" ? "" : "172.17.0.1",
-    GlobalIPv6Address: "",
-    GlobalIPv6PrefixLen: 0,
     IPAddress: address,
     IPPrefixLen: address === "" ? 0 : 16,
     IPv6Gateway: "",
-    MacAddress: address === "" ? "" : mac,
+    GlobalIPv6Address: "",
+    GlobalIPv6PrefixLen: 0,
   };
 }
 
@@ -238,7 +248,7 @@ export function networkDocument(state: State, name: string, { Id, Created, Drive
       inside.map((container) => [container.Id, {
         Name: container.Name.slice(1),
         EndpointID: container.Id,
-        MacAddress: endpoint(container, true)["MacAddress"],
+        MacAddress: endpoint(container.address, container.Id).MacAddress,
         IPv4Address: container.address === "" ? "" : `${container.address}/16`,
         IPv6Address: "",
       }]),

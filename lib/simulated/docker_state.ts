@@ -88,6 +88,8 @@ export interface DeviceRequest {
 
 /** Docker's `Config` of a container. */
 export interface ContainerConfig extends ImageConfig {
+  /** Made by a client that shows its output, so not by `docker run -d`. */
+  attached: boolean;
   Hostname: string;
   Image: string;
   Env: string[];
@@ -179,6 +181,11 @@ export function sleep(ms: number): Promise<void> {
 /** The folder of a container. */
 export function containerDirectory(id: string): string {
   return `${stateDirectory}/containers/${id}`;
+}
+
+/** The log of a container, in the format of Docker's `json-file` driver. */
+export function logFile(id: string): string {
+  return `${containerDirectory(id)}/${id}-json.log`;
 }
 
 /** The folder that a volume's files are in. */
@@ -584,11 +591,18 @@ export function healthOf(container: Container): Health | undefined {
   if (
     check === undefined || check.Test.length === 0 || check.Test[0] === "NONE" || container.State.StartedAt === never
   ) return undefined;
-  if (container.State.Status !== "running") return { Status: "unhealthy", FailingStreak: 0, Log: [] };
-  return checksSince(Date.parse(container.State.StartedAt), check, container.behaviour);
+  const { StartedAt, FinishedAt, Status } = container.State;
+  const running = Status === "running";
+  const health = checksBetween(
+    Date.parse(StartedAt),
+    running ? Date.now() : Date.parse(FinishedAt),
+    check,
+    container.behaviour,
+  );
+  return running ? health : { ...health, Status: "unhealthy" };
 }
 
-function checksSince(start: number, check: Healthcheck, behaviour: Behaviour): Health {
+function checksBetween(start: number, end: number, check: Healthcheck, behaviour: Behaviour): Health {
   const ms = (nanoseconds: number | undefined, fallback: number) => nanoseconds ? nanoseconds / 1e6 : fallback;
   const startPeriod = ms(check.StartPeriod, 0);
   const { after, unhealthy, output } = behaviour.health ?? {};
@@ -598,7 +612,7 @@ function checksSince(start: number, check: Healthcheck, behaviour: Behaviour): H
     const early = health.Status === "starting" && at < startPeriod;
     at += early ? ms(check.StartInterval, 5_000) : ms(check.Interval, 30_000);
     const time = new Date(start + at).toISOString();
-    if (start + at > Date.now()) return health;
+    if (start + at > end) return health;
     const ExitCode = at >= works ? 0 : 1;
     health.Log.push({ Start: time, End: time, ExitCode, Output: ExitCode === 0 ? "" : output ?? "" });
     if (health.Log.length > 5) health.Log.shift();

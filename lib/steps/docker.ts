@@ -99,7 +99,9 @@ async function pull(at: Writing, reference: string): Promise<void> {
 
 async function requireSpace({ container }: Reading): Promise<void> {
   const { text } = await container.read(
-    sh`df -Pk "$(docker info --format '{{.DockerRootDir}}' 2>/dev/null || echo /)" | tail -n 1`,
+    sh`d=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
+[ -d "$d" ] || d=/
+df -Pk "$d" | tail -n 1`,
   );
   const free = Number(text.trim().split(/\s+/)[3]);
   if (free >= LEAST_FREE_KIB) return;
