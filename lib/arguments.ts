@@ -32,38 +32,64 @@ export interface Arguments {
   readonly problems: readonly string[];
 }
 
+const FLAGS = ["check", "verbose", "quiet", "json", "help", "version"] as const;
+const FLAG_WITH_VALUE = new RegExp(`^(?:--(?:${FLAGS.join("|")})=|-[hqv]+[^a-z])`);
+
 /** Takes a command line apart. Never throws: what is wrong with it is in `problems`. */
 export function readArguments(args: readonly string[]): Arguments {
   const problems: string[] = [];
-  const parsed = parseArgs([...args], {
-    boolean: ["check", "verbose", "quiet", "json", "help", "version"],
-    string: ["_", "log-file", "timeout"],
-    alias: { h: "help", v: "verbose", q: "quiet" },
-    unknown(argument, name) {
-      if (name === undefined) return true;
-      problems.push(`Unknown option "${argument}"`);
-      return false;
-    },
+  const parse = (list: readonly string[]) =>
+    parseArgs([...list], {
+      boolean: FLAGS,
+      string: ["_", "log-file", "timeout"],
+      collect: ["log-file", "timeout"],
+      alias: { h: "help", v: "verbose", q: "quiet" },
+      unknown(argument, name) {
+        if (name === undefined) return true;
+        problems.push(`Unknown option "${argument}"`);
+        return false;
+      },
+    });
+  let parsed: ReturnType<typeof parse>;
+  let positional: string[];
+  try {
+    parsed = parse(args);
+    positional = parsed._.map(String);
+  } catch {
+    // "--_" takes the place of the list of positional arguments.
+    problems.push('Unknown option "_"');
+    parsed = parse(positional = []);
+  }
+  // A flag's value would be taken for yes, whatever it is, and a "true" or "false" behind a flag for its value.
+  const end = args.indexOf("--");
+  const options = end < 0 ? args : args.slice(0, end);
+  options.forEach((argument, i) => {
+    const next = /^(?:true|false)$/.test(options[i + 1] ?? "") ? "=" : "";
+    if (FLAG_WITH_VALUE.test(argument + next)) problems.push(`Option "${argument}" takes no value`);
   });
+  for (const name of ["log-file", "timeout"] as const) {
+    if (parsed[name].length > 1) problems.push(`Option "--${name}" is given ${parsed[name].length} times`);
+  }
+  const [logFile] = parsed["log-file"];
+  if (logFile === "") problems.push('Option "--log-file" needs a path');
   let timeout: number | undefined;
-  if (parsed.timeout !== undefined) {
+  if (parsed.timeout[0] !== undefined) {
     try {
-      timeout = milliseconds(parsed.timeout);
+      timeout = milliseconds(parsed.timeout[0]);
     } catch (error) {
       problems.push(`Wrong value for "--timeout": ${messageOf(error)}`);
     }
   }
-  if (parsed["log-file"] === "") problems.push('Option "--log-file" needs a path');
   if (parsed.verbose && parsed.quiet) problems.push('Options "--verbose" and "--quiet" exclude each other');
   return {
-    positional: parsed._.map(String),
+    positional,
     check: parsed.check,
     verbose: parsed.verbose,
     quiet: parsed.quiet,
     json: parsed.json,
     help: parsed.help,
     version: parsed.version,
-    logFile: parsed["log-file"] || undefined,
+    logFile: logFile || undefined,
     timeout,
     problems,
   };

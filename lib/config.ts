@@ -26,6 +26,8 @@ interface Kind<T> {
   readonly expected: string;
   /** The value, or `undefined` where it is not of this type. */
   read(value: unknown): T | undefined;
+  /** Values that count as missing. */
+  readonly absent?: readonly unknown[];
 }
 
 const kind = <T>(expected: string, read: (value: unknown) => T | undefined): Kind<T> => ({ expected, read });
@@ -53,8 +55,8 @@ const role = kind(
   (v) => v === "server" || v === "agent" || v === "none" ? v : undefined,
 );
 const path = kind("an absolute path", (v) => typeof v === "string" && /^\/[^\0]*$/.test(v) ? v : undefined);
-/** `null` counts as missing, as the schema has it. */
-const nullableText = kind("a string or null", (v) => v === null ? "" : typeof v === "string" ? v : undefined);
+/** The schema allows `null`. */
+const nullableText = { ...text, absent: [null, ""] };
 
 /** The known keys of a container's block. Dots separate the levels. */
 const CONTAINER = {
@@ -103,7 +105,7 @@ class Section<K extends Keys> {
     this.#file = file;
     this.#at = at;
     this.#keys = keys;
-    for (const [key, { expected, read }] of Object.entries(keys)) {
+    for (const [key, { expected, read, absent }] of Object.entries(keys)) {
       let value = json;
       let here = at;
       for (const name of key.split(".")) {
@@ -111,7 +113,7 @@ class Section<K extends Keys> {
         here = `${here}.${name}`;
         if (value === undefined) break;
       }
-      if (value === undefined) continue;
+      if (value === undefined || absent?.includes(value)) continue;
       const read_ = read(value);
       if (read_ === undefined) {
         throw new ConfigurationError(
@@ -202,11 +204,7 @@ export class ContainerConfig {
   }
   /** The model to serve. */
   get vllmModel(): string {
-    const model = this.#block.get("vllm_model");
-    if (model === "") {
-      throw new ConfigurationError(`Cannot use "vllm_model" of container "${this.name}" as it is null or empty`);
-    }
-    return model;
+    return this.#block.get("vllm_model");
   }
   /** Over how many GPUs a model is split; 1 where `vllm_tensor_parallel_size` is missing. */
   get tensorParallelSize(): number {

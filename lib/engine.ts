@@ -7,7 +7,7 @@
 import { type Container, type ContainerReader, type Output, readOnly } from "./container.ts";
 import { CommandFailed, type ExitCode, ExitCode as Code, Failure, messageOf } from "./errors.ts";
 import type { Difference, Outcome, Report } from "./events.ts";
-import type { HostReader } from "./host.ts";
+import { type Host, type HostReader, readOnlyHost } from "./host.ts";
 
 /** What a step may use to look. */
 export interface Reading {
@@ -25,6 +25,8 @@ export interface Reading {
 export interface Writing extends Reading {
   /** The container. */
   readonly container: Container;
+  /** The Proxmox host. */
+  readonly host: Host;
 }
 
 /**
@@ -86,7 +88,7 @@ export class StepFailed extends Failure {
 /** What the engine works with. */
 export interface EngineOptions {
   readonly container: Container;
-  readonly host: HostReader;
+  readonly host: Host;
   /** Only look, and say what would change. */
   readonly check: boolean;
   readonly report: Report;
@@ -148,8 +150,9 @@ export class Engine {
       try {
         state = await step.probe(at);
       } catch (error) {
-        // What an earlier step would have made is not there: nobody can look at what stands on it.
-        if (check && error instanceof Failure && this.results.some(({ outcome }) => outcome === "would change")) {
+        // What an earlier step would have made is not there: nobody can look at what stands on it. A lost session is another matter.
+        const predicted = this.results.some(({ outcome }) => outcome === "would change");
+        if (check && predicted && error instanceof Failure && error.exitCode !== Code.Container) {
           return finish("would change", [], `cannot be told before the steps above are done: ${error.message}`);
         }
         throw error;
@@ -183,19 +186,22 @@ export class Engine {
         ctid: container.ctid,
         read: (script, options) => container.read(script, options),
         async write(script, options) {
-          const output = await container.write(script, {
-            ...options,
-            onOutput(chunk, stream) {
-              heard.push(chunk, stream);
-              options?.onOutput?.(chunk, stream);
-            },
-          });
-          heard.flush();
-          onWrite(output);
-          return output;
+          try {
+            const output = await container.write(script, {
+              ...options,
+              onOutput(chunk, stream) {
+                heard.push(chunk, stream);
+                options?.onOutput?.(chunk, stream);
+              },
+            });
+            onWrite(output);
+            return output;
+          } finally {
+            heard.flush();
+          }
         },
       },
-      host,
+      host: check ? readOnlyHost(host) : host,
       progress: (text) => report({ event: "step progress", number, title, text }),
       pause,
     };

@@ -14,7 +14,7 @@ import { CommandFailed, ExitCode, Failure, messageOf } from "./errors.ts";
 import type { Outcome, RunEvent } from "./events.ts";
 import { hintFor, meaningOf } from "./explain.ts";
 import type { Hello } from "./frame.ts";
-import { type HostReader, thisHost } from "./host.ts";
+import { type Host, thisHost } from "./host.ts";
 import { RunLock } from "./lock.ts";
 import { type LogFile, openLogFile, processSink, RunLog, type TextSink } from "./log.ts";
 import { Pct } from "./pct.ts";
@@ -38,7 +38,7 @@ export interface Surroundings {
   /** Proxmox's `pct`. */
   readonly pct: Pct;
   /** The host, as steps see it. */
-  readonly host: HostReader;
+  readonly host: (ctid: number) => Host;
   /** Connects to a container; see {@linkcode PctContainer}. */
   readonly connect: (ctid: number, onOpen: (hello: Hello) => void) => Connection;
   /** Reads a JSON file; see {@linkcode readJson}. */
@@ -63,7 +63,7 @@ export function theseSurroundings(): Surroundings {
     stdout: { ...processSink(Deno.stdout), terminal: Deno.stdout.isTerminal() },
     stderr: processSink(Deno.stderr),
     pct,
-    host: thisHost,
+    host: (ctid) => thisHost(pct, ctid),
     connect: (ctid, onOpen) => new PctContainer(pct, ctid, onOpen),
     readJson,
     openLogFile,
@@ -279,7 +279,7 @@ export async function performContainerSpecificSetup(run: Run): Promise<ExitCode>
   });
   const engine = run.engine = new Engine({
     container,
-    host: surroundings.host,
+    host: surroundings.host(ctid),
     check,
     report: log.report,
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),

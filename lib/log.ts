@@ -89,7 +89,10 @@ export class RunLog {
     const value = secret.reveal();
     const json = JSON.stringify(value).slice(1, -1);
     const bytes = new TextEncoder().encode(value);
-    for (const form of new Set([value, json, encodeURIComponent(value), bytes.toBase64().replace(/=+$/, "")])) {
+    // Output is logged line by line, and a secret from a file may end with a line break. Shorter lines, such as "}", tell nothing.
+    const lines = value.split("\n").map((line) => line.trim()).filter((line) => line.length >= 8);
+    const forms = [value, value.trim(), ...lines, json, encodeURIComponent(value), bytes.toBase64().replace(/=+$/, "")];
+    for (const form of new Set(forms.filter((form) => form !== ""))) {
       this.#concealed.push([form, `${secret}`]);
     }
     // A longer form can contain a shorter one.
@@ -271,7 +274,9 @@ class LineHandler extends ConsoleHandler {
 
 class JsonHandler extends ConsoleHandler {
   show(record: LogRecord): void {
-    const line = { time: record.datetime.toISOString(), level: fatalName(record.levelName), ...eventOf(record) };
+    const head = { time: record.datetime.toISOString(), level: "" };
+    // A message has a level of its own, by another name.
+    const line = { ...head, ...eventOf(record), level: fatalName(record.levelName) };
     this.sink(record).write(`${JSON.stringify(line)}\n`);
   }
 }

@@ -11,7 +11,7 @@ import { Engine } from "../lib/engine.ts";
 import type { Difference, Outcome, RunEvent } from "../lib/events.ts";
 import type { Step } from "../lib/engine.ts";
 import type { Hello } from "../lib/frame.ts";
-import type { HostReader } from "../lib/host.ts";
+import type { Host } from "../lib/host.ts";
 import type { Surroundings } from "../lib/life.ts";
 import { Pct } from "../lib/pct.ts";
 import type { Script } from "../lib/shell.ts";
@@ -89,21 +89,35 @@ export function helloOf(hostname: string, machineId = "0123456789abcdef"): Hello
   return { pid: 42, timeout: "gnu", setsid: true, runFolder: "/run", hostname, machineId };
 }
 
-/** A host that answers no request. */
-export const silentHost: HostReader = {
-  request: (url) => Promise.reject(new Error(`The test did not expect a request to ${url} from the host`)),
-};
+/** A host that answers as `answers` says, and fails the test for everything else. */
+export function stubHost(answers: Partial<Host> = {}): Host {
+  const unexpected = (what: string) => (...args: unknown[]) =>
+    Promise.reject(new Error(`The test did not expect ${what}(${JSON.stringify(args)}) on the host`));
+  return {
+    request: unexpected("request"),
+    connects: unexpected("connects"),
+    file: unexpected("file"),
+    folder: unexpected("folder"),
+    pctRead: unexpected("pctRead"),
+    read: unexpected("read"),
+    writeFile: unexpected("writeFile"),
+    removeFile: unexpected("removeFile"),
+    pctWrite: unexpected("pctWrite"),
+    write: unexpected("write"),
+    ...answers,
+  };
+}
 
 /** Takes one step through the engine. */
 export async function ensure<State>(
   step: Step<State>,
   container: StubContainer,
-  options: { check?: boolean; host?: HostReader } = {},
+  options: { check?: boolean; host?: Partial<Host> } = {},
 ): Promise<{ outcome: Outcome; differences: readonly Difference[]; note: string | undefined; events: RunEvent[] }> {
   const events: RunEvent[] = [];
   const engine = new Engine({
     container,
-    host: options.host ?? silentHost,
+    host: stubHost(options.host),
     check: options.check ?? false,
     report: (event) => events.push(event),
     pause: () => Promise.resolve(),
@@ -168,7 +182,7 @@ export function stubSurroundings(options: StubOptions = {}): [Surroundings, Stub
     stdout: { write: (text) => run.stdout += text, terminal: options.terminal ?? false },
     stderr: { write: (text) => run.stderr += text },
     pct: new Pct("pct", builder),
-    host: silentHost,
+    host: () => stubHost(),
     connect: (_ctid, onOpen) => ({
       ctid: container.ctid,
       read: (script, more) => container.read(script, more),

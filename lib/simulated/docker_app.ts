@@ -5,20 +5,9 @@
  * @module
  */
 
+import { certificate, privateKey } from "./docker_certificate.ts";
 import { type AppOrder, logFile, showLife } from "./docker_state.ts";
 import type { Listener, Reply } from "./docker_registry.ts";
-
-// A certificate for `localhost` until 2120 that nobody has reason to trust, with its key: it protects nothing, since it only lets
-// the simulation's servers speak TLS as the real ones do, whose certificate is self-signed as well. Its being public is no leak.
-const certificate =
-  `MIIBozCCAUmgAwIBAgIBATAKBggqhkjOPQQDAjAyMRIwEAYDVQQDDAlsb2NhbGhvc3QxHDAaBgNVBAoME1NpbXVsYXRlZCBjb250YWluZXIwIBcNMjAwMTAxMDAwMDAw
-WhgPMjEyMDAxMDEwMDAwMDBaMDIxEjAQBgNVBAMMCWxvY2FsaG9zdDEcMBoGA1UECgwTU2ltdWxhdGVkIGNvbnRhaW5lcjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IA
-BO7o8/pHii95hMZI5991xfUuC3fpRETrpFNI54NxlfyNwbgDU9fI8F+VsUNjAZgU6JaxpTwh1Z7lNsN4VAG/oeCjTjBMMA8GA1UdEwEB/wQFMAMBAf8wGgYDVR0RBBMw
-EYIJbG9jYWxob3N0hwR/AAABMB0GA1UdDgQWBBRP4+caPqzB+It4xdcrt5X3opiwOTAKBggqhkjOPQQDAgNIADBFAiBjCnnnSPf/TrZWhZugFzzoIlxN/4Vngb4tcu2C
-48mXdgIhAIe6a5PJicbTQmqcn8PJeqLEKTdTfU+d6djXgyjcJXZX`;
-const key =
-  `MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+yJ+WvpFtQE/+BYG1fahzJGTYk4NZIRyREKBHhoPv1ChRANCAATu6PP6R4oveYTGSOffdcX1Lgt36URE
-66RTSOeDcZX8jcG4A1PXyPBflbFDYwGYFOiWsaU8IdWe5TbDeFQBv6Hg`;
 
 const directory = Deno.args[0] ?? "";
 const order = JSON.parse(Deno.readTextFileSync(`${directory}/order.json`)) as AppOrder;
@@ -120,8 +109,7 @@ async function serve({ hostname, port, listener, proxy }: Socket, started: numbe
       started,
     );
   };
-  const pem = (kind: string, base64: string) => `-----BEGIN ${kind}-----\n${base64}\n-----END ${kind}-----\n`;
-  const tls = listener.tls ? { cert: pem("CERTIFICATE", certificate), key: pem("PRIVATE KEY", key) } : {};
+  const tls = listener.tls ? { cert: certificate, key: privateKey } : {};
   try {
     Deno.serve({ hostname, port, onListen() {}, ...tls }, reply);
   } catch (error) {

@@ -464,15 +464,13 @@ async function archiveOf(images: ImageFiles[]): Promise<Uint8Array<ArrayBuffer>>
   const index = [];
   const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
   const path = (digest: string) => `blobs/${digest.replace(":", "/")}`;
+  const descriptor = (kind: string, digest: string, size: number): Descriptor => {
+    return { mediaType: `application/vnd.oci.image.${kind}`, size, digest };
+  };
   const repositories: Record<string, Record<string, string>> = {};
   for (const { tags, id, config, layers } of images) {
     blobs.set(id, config);
     for (const { digest, data } of layers) blobs.set(digest, data);
-    const descriptor = (kind: string, digest: string, size: number) => ({
-      mediaType: `application/vnd.oci.image.${kind}`,
-      digest,
-      size,
-    });
     const data = json({
       schemaVersion: 2,
       mediaType: "application/vnd.oci.image.manifest.v1+json",
@@ -498,6 +496,9 @@ async function archiveOf(images: ImageFiles[]): Promise<Uint8Array<ArrayBuffer>>
       Config: path(id),
       RepoTags: tags.length === 0 ? null : tags,
       Layers: layers.map(({ digest }) => path(digest)),
+      LayerSources: Object.fromEntries(
+        layers.map(({ digest, data }) => [digest, descriptor("layer.v1.tar", digest, data.length)]),
+      ),
     });
   }
   return tar([

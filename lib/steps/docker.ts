@@ -11,7 +11,7 @@ import type { Difference } from "../events.ts";
 import { Secret } from "../secret.ts";
 import { type Script, sh } from "../shell.ts";
 import { type Duration, formatDuration, milliseconds } from "../time.ts";
-import type { Alive } from "./http.ts";
+import type { Alive } from "./wait.ts";
 
 /** How long the engine may take to answer after the container's start. */
 const ENGINE_TIMEOUT = 60_000;
@@ -98,13 +98,14 @@ async function pull(at: Writing, reference: string): Promise<void> {
 }
 
 async function requireSpace({ container }: Reading): Promise<void> {
-  const { text } = await container.read(
+  const output = await container.read(
     sh`d=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
 [ -d "$d" ] || d=/
 df -Pk "$d" | tail -n 1`,
   );
-  const free = Number(text.trim().split(/\s+/)[3]);
+  const free = Number(output.text.trim().split(/\s+/)[3]);
   if (free >= LEAST_FREE_KIB) return;
+  if (Number.isNaN(free)) throw failureOf(output, "Cannot tell how much space is free for Docker inside the container");
   throw new Failure(
     ExitCode.Step,
     `Only ${Math.floor(free / 1024)} MiB are free for Docker inside the container, expected at least ` +
@@ -227,7 +228,9 @@ export function container(name: string, spec: DockerContainerSpec): Step<Contain
     }
     if (spec.command) compare("command", JSON.stringify(Config.Cmd ?? []), JSON.stringify(spec.command));
     if (spec.environment) {
-      differences.push(...environmentDrift(Config.Env ?? [], image?.Config?.Env ?? [], spec.environment));
+      // Which of the variables are those of another image, nobody knows.
+      const ofImage = image !== undefined && current.Image === image.Id ? image.Config?.Env ?? [] : Config.Env ?? [];
+      differences.push(...environmentDrift(Config.Env ?? [], ofImage, spec.environment));
     }
     for (const [label, value] of Object.entries(spec.labels ?? {})) {
       compare(`label ${label}`, Config.Labels?.[label] ?? "", value);
@@ -241,8 +244,11 @@ export function container(name: string, spec: DockerContainerSpec): Step<Contain
     if (previous) differences.push({ what: previousName, from: "left by an interrupted replacement" });
     if (!current) return [...differences, { what: "container", to: `running ${spec.image}` }];
     differences.push(...drift(state));
-    if (!current.State.Running) differences.push({ what: "state", from: current.State.Status, to: "running" });
-    else if (current.State.Health && current.State.Health.Status !== "healthy") {
+    // One that is paused, or about to be restarted, counts as running for Docker.
+    if (current.State.Status !== "running") {
+      differences.push({ what: "state", from: current.State.Status, to: "running" });
+    }
+    if (current.State.Running && current.State.Health && current.State.Health.Status !== "healthy") {
       differences.push({ what: "health", from: current.State.Health.Status, to: "healthy" });
     }
     return differences;
@@ -323,15 +329,17 @@ export function container(name: string, spec: DockerContainerSpec): Step<Contain
   }
 
   async function putBack(at: Writing, old: ContainerInfo, why: unknown): Promise<void> {
+    let there = previousName;
     try {
       await at.container.write(sh`docker rm -f ${name}`, { codes: [0, 1] });
       await at.container.write(sh`docker rename ${previousName} ${name}`);
+      there = name;
       if (old.State.Running) await at.container.write(sh`docker start ${name}`);
     } catch (error) {
       throw new Failure(
         ExitCode.Step,
         `The new container "${name}" does not run (${messageOf(why)}), and the old one could not be put back ` +
-          `(${messageOf(error)}): it is there as "${previousName}"`,
+          `(${messageOf(error)}): it is there as "${there}"`,
         { hint: "Run this again: it finishes or undoes the replacement", cause: error },
       );
     }
@@ -461,8 +469,8 @@ function reveal(value: string | Secret): string {
 
 /** `[address:]port:containerPort[/udp]`, as Docker notes it. */
 function parsePort(text: string): { readonly key: string } {
-  const match = /^(?:(\d+(?:\.\d+){3}|\[[0-9a-f:]+\]):)?(\d+):(\d+)(?:\/(tcp|udp))?$/.exec(text);
-  if (!match || [match[2], match[3]].some((port) => Number(port) < 1 || Number(port) > 65535)) {
+  const match = /^(?:(\d+(?:\.\d+){3}|\[[0-9a-f:]+\]):)?([1-9]\d*):([1-9]\d*)(?:\/(tcp|udp))?$/.exec(text);
+  if (!match || [match[2], match[3]].some((port) => Number(port) > 65535)) {
     throw new TypeError(`Cannot publish "${text}": expected [address:]port:containerPort[/udp], such as "9443:9443"`);
   }
   const [, address = "", hostPort, containerPort, protocol = "tcp"] = match;
@@ -487,7 +495,9 @@ function parseVolume(text: string): { readonly key: string } {
     throw new TypeError(`Cannot mount "${text}": expected nameOrPath:/path[:ro], such as "portainer_data:/data"`);
   }
   const [, source, destination, access] = match;
-  return { key: `${source}:${destination}${access === "ro" ? ":ro" : ""}` };
+  // Docker drops a slash at the end.
+  const path = (text: string) => text.replace(/(?<=.)\/+$/, "");
+  return { key: `${path(source!)}:${path(destination!)}${access === "ro" ? ":ro" : ""}` };
 }
 
 function mounts({ Mounts }: ContainerInfo): string[] {

@@ -70,9 +70,10 @@ export function file(path: string, spec: FileSpec): Step<FileState> {
     title: `file ${path}`,
 
     async probe({ container }) {
+      const wantedHash = await sha256();
       const showContent = content instanceof Secret
         ? sh`:`
-        : sh`[ "$h" = ${await sha256()} ] || head -c ${SHOWN + 1} "$p"`;
+        : sh`[ "$h" = ${wantedHash} ] || head -c ${SHOWN + 1} "$p"`;
       const { stdout } = await container.read(sh`p=${path}
 if [ -L "$p" ]; then echo link
 elif [ -d "$p" ]; then echo directory
@@ -118,12 +119,13 @@ else echo nothing; fi`);
       }
       const folder = path.slice(0, path.lastIndexOf("/")) || "/";
       const temporary = `${folder === "/" ? "" : folder}/.${path.slice(path.lastIndexOf("/") + 1)}.phoenix_setup`;
+      // Moved onto a symbolic link to a folder, the file would end up in that folder.
       const output = await container.write(
         sh`t=${temporary}
 mkdir -p ${folder} && rm -f "$t" && (umask 077; cat >"$t") || { rm -f "$t"; exit 1; }
 h=$(sha256sum <"$t"); s=$(wc -c <"$t")
 [ "\${h%% *}" = ${await sha256()} ] && [ "$s" -eq ${bytes.length} ] || { rm -f "$t"; echo "only $s of ${bytes.length} bytes arrived whole" >&2; exit 3; }
-${own(sh`$t`)} && mv -f "$t" ${path} || { rm -f "$t"; exit 1; }`,
+${own(sh`$t`)} && { [ ! -d ${path} ] || rm -f ${path}; } && mv -f "$t" ${path} || { rm -f "$t"; exit 1; }`,
         { stdin: bytes, codes: "any" },
       );
       if (output.code !== 0) throw failureOf(output, `Cannot write "${path}", which is as it was`);

@@ -8,30 +8,18 @@ import type { Reading, Step } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { HttpReply } from "../host.ts";
 import { sh } from "../shell.ts";
-import { type Duration, formatDuration, milliseconds } from "../time.ts";
-
-/** Something that a wait depends on: once it has gone, waiting is pointless. */
-export interface Alive {
-  /** Why it is gone for good, as a sentence; `undefined` while there is hope. */
-  whyGone(at: Reading): Promise<string | undefined>;
-}
+import { type WaitOptions, waitUntil } from "./wait.ts";
 
 /** What is waited for, and how long. */
-export interface HttpSpec {
+export interface HttpSpec extends WaitOptions {
   /** Where the request is sent from: `inside` the container, or the `host`, which shows that the network lets it through. */
   readonly from?: "inside" | "host";
-  /** The deadline. Default: 1 minute. */
-  readonly within?: Duration;
-  /** The longest time between two requests. Default: 1 second. */
-  readonly interval?: Duration;
   /** Accept any certificate. Default: false. */
   readonly insecure?: boolean;
   /** The status that counts as an answer. Default: 200. */
   readonly status?: number;
   /** Text that the body has to contain. */
   readonly body?: string;
-  /** What has to live on meanwhile, such as `docker.running("portainer")`: the wait fails at once when it is gone. */
-  readonly while?: Alive;
 }
 
 /** Milliseconds for one request. */
@@ -53,8 +41,6 @@ export function http(url: string, spec: HttpSpec = {}): Step<HttpReply> {
   if (protocol !== "http:" && protocol !== "https:") {
     throw new TypeError(`Cannot wait for "${url}": expected a URL that starts with http:// or https://`);
   }
-  const deadline = milliseconds(spec.within ?? "1m");
-  const longest = milliseconds(spec.interval ?? "1s");
   const matches = (reply: HttpReply) => reply.status === status && (body === undefined || reply.body.includes(body));
 
   const request = ({ container, host }: Reading): Promise<HttpReply> =>
@@ -73,25 +59,8 @@ export function http(url: string, spec: HttpSpec = {}): Step<HttpReply> {
       return [{ what, from: seen(reply), to: String(status) }];
     },
 
-    async apply(at, first) {
-      const started = performance.now();
-      let last = first;
-      for (let wait = 100;; wait = Math.min(wait * 1.5, longest)) {
-        const gone = await spec.while?.whyGone(at);
-        if (gone !== undefined) throw new Failure(ExitCode.Step, `"${url}" will not answer: ${gone}`);
-        const left = deadline - (performance.now() - started);
-        if (left <= 0) {
-          throw new Failure(
-            ExitCode.Timeout,
-            `"${url}" did not answer ${status} within ${formatDuration(deadline)}; the last answer was: ${seen(last)}`,
-          );
-        }
-        at.progress(seen(last));
-        await at.pause(Math.min(wait, left));
-        last = await request(at);
-        if (matches(last)) return;
-      }
-    },
+    apply: (at, first) =>
+      waitUntil(at, `"${url}" to answer ${status}`, first, { look: () => request(at), done: matches, seen }, spec),
   };
 }
 
