@@ -33,7 +33,7 @@ export interface Arguments {
 }
 
 const FLAGS = ["check", "verbose", "quiet", "json", "help", "version"] as const;
-const FLAG_WITH_VALUE = new RegExp(`^(?:--(?:${FLAGS.join("|")})=|-[hqv]+[^a-z])`);
+const FLAG_WITH_VALUE = new RegExp(`^(?:--(?:${FLAGS.join("|")})=|-[hqv]+[^a-z_])`);
 
 /** Takes a command line apart. Never throws: what is wrong with it is in `problems`. */
 export function readArguments(args: readonly string[]): Arguments {
@@ -91,7 +91,8 @@ export function readArguments(args: readonly string[]): Arguments {
     version: parsed.version,
     logFile: logFile || undefined,
     timeout,
-    problems,
+    // A cluster of short options says the same of each letter.
+    problems: [...new Set(problems)],
   };
 }
 

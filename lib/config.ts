@@ -42,10 +42,11 @@ const port = integer(1, 65535);
 const OCTET = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
 const IPV4 = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}$`);
 const address = kind("an IPv4 address", (v) => typeof v === "string" && IPV4.test(v) ? v : undefined);
-const network = kind("an IPv4 address with its prefix length, such as 10.0.0.99/24", (v) => {
-  const [ip = "", prefix = ""] = typeof v === "string" ? v.split("/") : [];
-  return IPV4.test(ip) && /^(?:[12]?\d|3[0-2])$/.test(prefix) ? v as string : undefined;
-});
+const NETWORK = new RegExp(`${IPV4.source.slice(0, -1)}/(?:[12]?\\d|3[0-2])$`);
+const network = kind(
+  "an IPv4 address with its prefix length, such as 10.0.0.99/24",
+  (v) => typeof v === "string" && NETWORK.test(v) ? v : undefined,
+);
 const gpus = kind(
   '"none" or indices such as "0,1"',
   (v) => v === "none" ? [] : typeof v === "string" && /^\d+(,\d+)*$/.test(v) ? v.split(",").map(Number) : undefined,
@@ -82,6 +83,7 @@ const HYPERVISOR = {
   "core_paths.hf_token_file": path,
   "core_paths.docker_token_file": path,
   "core_paths.docker_images_path": path,
+  "core_paths.hypervisor_marker_dir": path,
   "network.external_registry_url": text,
   "network.portainer_server_ip": address,
   "network.portainer_server_port": port,
@@ -240,6 +242,10 @@ export class HypervisorConfig {
   /** The folder with archives of Docker images. */
   get dockerImagesPath(): string {
     return this.#values.get("core_paths.docker_images_path");
+  }
+  /** The folder in which the host keeps what it knows of the fleet. */
+  get markerDir(): string {
+    return this.#values.get("core_paths.hypervisor_marker_dir");
   }
   /** The registry of the fleet's own images. */
   get externalRegistryUrl(): string {

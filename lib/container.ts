@@ -90,25 +90,38 @@ export interface Connection extends Container {
 /** How long `pct exec` may take to give a shell, in milliseconds: a snapshot of a busy container freezes it for a while. */
 const OPEN_TIMEOUT = 60_000;
 
+/** How long a container that a backup or a snapshot has locked is waited for, in milliseconds. */
+const LOCK_TIMEOUT = 15 * 60_000;
+
+/** What a {@linkcode PctContainer} asks and tells the run that it belongs to. */
+export interface ContainerHooks {
+  /** Sees the greeting of every session, also of one that replaces a lost one, and throws to refuse the container. */
+  readonly onOpen?: (hello: Hello) => void;
+  /** What has locked the container in Proxmox, such as `backup`; `undefined` when nothing has. */
+  readonly lockedBy?: () => string | undefined;
+  /** Is told that the container is waited for. */
+  readonly onWait?: (why: string) => void;
+}
+
 /** A container that is reached through {@linkcode Session}, opened when it is first needed. */
 export class PctContainer implements Connection {
   readonly ctid: number;
   readonly #pct: Pct;
-  readonly #onOpen: (hello: Hello) => void;
+  readonly #hooks: ContainerHooks;
   #session: Session | undefined;
 
-  /** `onOpen` sees the greeting of every session, also of one that replaces a lost one, and throws to refuse the container. */
-  constructor(pct: Pct, ctid: number, onOpen: (hello: Hello) => void = () => {}) {
+  /** Connects to nothing yet: see {@linkcode open}. */
+  constructor(pct: Pct, ctid: number, hooks: ContainerHooks = {}) {
     this.#pct = pct;
     this.ctid = ctid;
-    this.#onOpen = onOpen;
+    this.#hooks = hooks;
   }
 
   async open(): Promise<Hello> {
     if (!this.#session?.alive) {
-      const session = await Session.open(this.#pct, this.ctid, OPEN_TIMEOUT);
+      const session = await this.#openSession();
       try {
-        this.#onOpen(session.hello);
+        this.#hooks.onOpen?.(session.hello);
       } catch (error) {
         await session.close();
         throw error;
@@ -137,6 +150,21 @@ export class PctContainer implements Connection {
 
   async close(): Promise<void> {
     await this.#session?.close();
+  }
+
+  /** A backup stops or freezes a container for a while: as long as Proxmox says so, it is waited for. */
+  async #openSession(): Promise<Session> {
+    const deadline = performance.now() + LOCK_TIMEOUT;
+    for (;;) {
+      try {
+        return await Session.open(this.#pct, this.ctid, OPEN_TIMEOUT);
+      } catch (error) {
+        const lock = this.#hooks.lockedBy?.();
+        if (!(error instanceof SessionLost) || lock === undefined || performance.now() > deadline) throw error;
+        this.#hooks.onWait?.(`Waiting for container ${this.ctid}, which is locked (${lock}): ${error.message}`);
+        await new Promise((resolve) => setTimeout(resolve, 2_000));
+      }
+    }
   }
 
   async #run(script: Script, options: CommandOptions, isolate: boolean, timeout: Duration): Promise<Output> {

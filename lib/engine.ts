@@ -51,6 +51,8 @@ export interface Writing extends Reading {
 export interface Step<State = unknown> {
   /** What must be true, as a short phrase: `container portainer`. */
   readonly title: string;
+  /** `apply` only waits for what other steps started. Where they would have to start it first, check mode cannot tell. */
+  readonly waits?: true;
   /** Looks, and changes nothing. */
   probe(at: Reading): Promise<State>;
   /** What differs between what was found and what must be true; nothing when there is nothing to do. */
@@ -159,6 +161,9 @@ export class Engine {
       }
       const differences = step.diff(state);
       if (differences.length === 0) return finish("unchanged", []);
+      if (check && step.waits && this.#changeAhead()) {
+        return finish("skipped", differences, "waits for what the steps above would change");
+      }
       if (check) return finish("would change", differences);
       await step.apply(at, state);
       const left = step.diff(await step.probe(at));
@@ -177,6 +182,11 @@ export class Engine {
       this.#running = undefined;
     }
   };
+
+  /** Whether a step before this one would change something, in check mode. */
+  #changeAhead(): boolean {
+    return this.results.some(({ outcome }) => outcome === "would change");
+  }
 
   #access(number: number, title: string, onWrite: (output: Output) => void): Writing {
     const { container, host, check, report, pause } = this.#options;

@@ -90,7 +90,8 @@ export function thisHost(pct: Pct, ctid: number): Host {
       await Deno.remove(temporary).catch(ignoreMissing);
       const handle = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
       try {
-        await new Blob([content]).stream().pipeTo(handle.writable, { preventClose: true });
+        const bytes = new TextEncoder().encode(content);
+        for (let at = 0; at < bytes.length;) at += await handle.write(bytes.subarray(at));
         await handle.sync();
         handle.close();
         await Deno.chmod(temporary, mode);
@@ -101,7 +102,7 @@ export function thisHost(pct: Pct, ctid: number): Host {
       }
     },
     removeFile: (path) => Deno.remove(path).catch(ignoreMissing),
-    pctWrite: (subcommand, args, timeout) => pct.run([subcommand, String(ctid), ...args], timeout),
+    pctWrite: (subcommand, args, timeout) => pct.run([subcommand, String(ctid), ...args], timeout, "leave"),
     write: runProgram,
   };
 }

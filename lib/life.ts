@@ -8,7 +8,7 @@
 import { basename, fromFileUrl } from "@std/path";
 import { type Arguments, readArguments, usage } from "./arguments.ts";
 import { ConfigurationError, ContainerConfig, HypervisorConfig, readJson } from "./config.ts";
-import { type Connection, PctContainer } from "./container.ts";
+import { type Connection, type ContainerHooks, PctContainer } from "./container.ts";
 import { Engine, StepFailed } from "./engine.ts";
 import { CommandFailed, ExitCode, Failure, messageOf } from "./errors.ts";
 import type { Outcome, RunEvent } from "./events.ts";
@@ -18,7 +18,8 @@ import { type Host, thisHost } from "./host.ts";
 import { RunLock } from "./lock.ts";
 import { type LogFile, openLogFile, processSink, RunLog, type TextSink } from "./log.ts";
 import { Pct } from "./pct.ts";
-import { CTID_RANGE, HOST_PATHS, type Setup, type SetupContext } from "./setup.ts";
+import { Secret } from "./secret.ts";
+import { CTID_RANGE, HOST_PATHS, type Setup, type SetupContext, stoppedMarker } from "./setup.ts";
 import { quote } from "./shell.ts";
 import { formatDuration, milliseconds, within } from "./time.ts";
 import { VERSION } from "./version.ts";
@@ -40,7 +41,9 @@ export interface Surroundings {
   /** The host, as steps see it. */
   readonly host: (ctid: number) => Host;
   /** Connects to a container; see {@linkcode PctContainer}. */
-  readonly connect: (ctid: number, onOpen: (hello: Hello) => void) => Connection;
+  readonly connect: (ctid: number, hooks: ContainerHooks) => Connection;
+  /** What has locked a container in Proxmox, such as `backup`; `undefined` when nothing has. */
+  readonly lockedBy: (ctid: number) => string | undefined;
   /** Reads a JSON file; see {@linkcode readJson}. */
   readonly readJson: (path: string) => unknown;
   /** Opens the log file; see {@linkcode openLogFile}. */
@@ -64,7 +67,8 @@ export function theseSurroundings(): Surroundings {
     stderr: processSink(Deno.stderr),
     pct,
     host: (ctid) => thisHost(pct, ctid),
-    connect: (ctid, onOpen) => new PctContainer(pct, ctid, onOpen),
+    connect: (ctid, hooks) => new PctContainer(pct, ctid, hooks),
+    lockedBy: lockOf,
     readJson,
     openLogFile,
     lock: (ctid) => RunLock.take(HOST_PATHS.locks, ctid),
@@ -75,6 +79,15 @@ export function theseSurroundings(): Surroundings {
     },
     exit: (code) => Deno.exit(code),
   };
+}
+
+/** The `lock:` of Proxmox's own configuration of a container, which can be read without starting a process. */
+function lockOf(ctid: number): string | undefined {
+  try {
+    return /^lock: (\S+)$/m.exec(Deno.readTextFileSync(`/etc/pve/lxc/${ctid}.conf`).split("\n[")[0]!)?.[1];
+  } catch {
+    return undefined; // Without the file there is nothing to wait for.
+  }
 }
 
 /** One run of a setup. */
@@ -121,11 +134,22 @@ export async function main(setup: Setup, surroundings: Surroundings = theseSurro
   try {
     code = await Promise.race([live(run), ended.promise]);
   } catch (error) {
-    await within(run.container?.interrupt() ?? Promise.resolve(), CLEAN_UP);
+    await within(cleanUp(run), CLEAN_UP);
     code = logFailure(run, error);
   }
   clearTimeout(timer);
   await exitScript(run, code);
+}
+
+/** Ends what still runs inside; a container that was stopped for a moment is started again. */
+async function cleanUp(run: Run): Promise<void> {
+  try {
+    await run.container?.interrupt();
+    if (run.lock === undefined || !await run.surroundings.host(run.ctid!).file(stoppedMarker(run.ctid!))) return;
+    await startAgain(run);
+  } catch (error) {
+    message(run, "warning", `Cannot clean up: ${messageOf(error)}`);
+  }
 }
 
 async function live(run: Run): Promise<ExitCode> {
@@ -208,11 +232,24 @@ export async function checkContainerExists(run: Run): Promise<void> {
   const { pct } = run.surroundings;
   const ctid = run.ctid!;
   message(run, "info", `Checking for the existence of container ${ctid}`);
-  const { code, stdout, stderr } = await pct.run(["status", String(ctid)], 60_000);
-  const status = /^status: (running|stopped)$/m.exec(stdout)?.[1];
+  const ask = async () => {
+    const { code, stdout, stderr } = await pct.run(["status", String(ctid)], 60_000);
+    return { code, stdout, stderr, status: /^status: (running|stopped)$/m.exec(stdout)?.[1] };
+  };
+  let answer = await ask();
+  // A backup may stop a container for a while.
+  for (let lock; answer.status === "stopped" && (lock = run.surroundings.lockedBy(ctid)) !== undefined;) {
+    message(run, "warning", `Waiting for container ${ctid}, which is stopped and locked (${lock})`);
+    await new Promise((resolve) => setTimeout(resolve, 5_000));
+    answer = await ask();
+  }
+  const { code, stdout, stderr, status } = answer;
   if (code === 0 && status !== undefined) {
     message(run, "info", `Container ${ctid} exists and is ${status}`);
     if (status === "running") return;
+    if (!run.arguments.check && await run.surroundings.host(ctid).file(stoppedMarker(ctid))) {
+      return await startAgain(run);
+    }
     throw new Failure(ExitCode.Container, `Container ${ctid} is stopped`, { hint: `Start it: pct start ${ctid}` });
   }
   const said = (stderr || stdout).trim();
@@ -235,11 +272,24 @@ export async function checkContainerExists(run: Run): Promise<void> {
       },
     );
   }
-  const answer = said === "" ? "nothing" : `"${said}"`;
   throw new Failure(
     ExitCode.Usage,
-    `Container ${ctid} does not exist or cannot be checked: "pct status ${ctid}" ended with exit code ${code} and said ${answer}`,
+    `Container ${ctid} does not exist or cannot be checked: "pct status ${ctid}" ended with exit code ${code} and said ${
+      said === "" ? "nothing" : `"${said}"`
+    }`,
   );
+}
+
+/** Starts a container that a run which was cut off has stopped, as its note says. */
+async function startAgain(run: Run): Promise<void> {
+  const ctid = run.ctid!;
+  const host = run.surroundings.host(ctid);
+  message(run, "info", `Starting container ${ctid}, which a run that was cut off had stopped`);
+  const { code, stderr } = await host.pctWrite("start", [], 120_000);
+  if (code !== 0 && !/already running/.test(stderr)) {
+    throw new Failure(ExitCode.Container, `Container ${ctid} is stopped and does not start: ${stderr.trim()}`);
+  }
+  await host.removeFile(stoppedMarker(ctid));
 }
 
 /** The node of the cluster that Proxmox says a container lives on; `undefined` where it does not say. */
@@ -270,12 +320,16 @@ export async function performContainerSpecificSetup(run: Run): Promise<ExitCode>
     ...(configuration.name === undefined ? [] : [{ from: `"${configuration.lxcFile}"`, name: configuration.name }]),
   ];
   let machine: string | undefined;
-  const container = run.container = surroundings.connect(ctid, (hello) => {
-    refuseOtherContainer(ctid, hello, names);
-    if (machine !== undefined && machine !== hello.machineId) {
-      throw new Failure(ExitCode.Container, `Container ${ctid} was replaced by another one while it was set up`);
-    }
-    machine = hello.machineId;
+  const container = run.container = surroundings.connect(ctid, {
+    onOpen(hello) {
+      refuseOtherContainer(ctid, hello, names);
+      if (machine !== undefined && machine !== hello.machineId) {
+        throw new Failure(ExitCode.Container, `Container ${ctid} was replaced by another one while it was set up`);
+      }
+      machine = hello.machineId;
+    },
+    lockedBy: () => surroundings.lockedBy(ctid),
+    onWait: (why) => message(run, "warning", why),
   });
   const engine = run.engine = new Engine({
     container,
@@ -306,6 +360,11 @@ export async function performContainerSpecificSetup(run: Run): Promise<ExitCode>
       }
       return surroundings.environment(name);
     },
+    async secret(name, from) {
+      const secret = await readSecret(run, context, name, from);
+      log.conceal(secret);
+      return secret;
+    },
   };
   await setup.perform(context);
   if (engine.running !== undefined) {
@@ -317,6 +376,31 @@ export async function performContainerSpecificSetup(run: Run): Promise<ExitCode>
   await container.close();
   const wouldChange = engine.results.some(({ outcome }) => outcome === "would change");
   return check && wouldChange ? ExitCode.WouldChange : ExitCode.Success;
+}
+
+async function readSecret(
+  run: Run,
+  context: SetupContext,
+  name: string,
+  from: { readonly file: string } | { readonly environment: string },
+): Promise<Secret> {
+  const where = "file" in from ? `the file "${from.file}"` : `the environment variable "${from.environment}"`;
+  let text: string | undefined;
+  try {
+    text = "file" in from
+      ? await (await run.surroundings.host(run.ctid!).file(from.file))?.text()
+      : context.environment(from.environment);
+  } catch (error) {
+    if (!("file" in from) || !(error instanceof Deno.errors.NotCapable)) throw error;
+    throw new ConfigurationError(`Cannot read ${name} from ${where} as this program is not permitted to`, {
+      hint: `Declare it in the setup: { reads: ["${from.file}"] }, or keep it below "/usr/local/phoenix_hypervisor"`,
+    });
+  }
+  const value = text?.trim().replace(/^(?:export )?[A-Za-z_][A-Za-z0-9_]*=(["']?)(.*)\1$/, "$2");
+  if (!value) {
+    throw new ConfigurationError(`Cannot read ${name}: ${where} is ${text === undefined ? "not there" : "empty"}`);
+  }
+  return new Secret(name, value);
 }
 
 /** A wrong id must never configure somebody else's container. */
@@ -456,7 +540,8 @@ function logDefect(run: Run, error: unknown, step?: string): ExitCode {
     ? /^Requires (\w+) access to (".*?"|.*?)(?:, run again|$)/.exec(error.message)
     : null;
   if (refused) {
-    const field = { net: "addresses", read: "reads", env: "environment" }[refused[1]!];
+    const fields = { net: "addresses", read: "reads", write: "writes", run: "commands", env: "environment" };
+    const field = fields[refused[1] as keyof typeof fields] as string | undefined;
     message(run, "fatal", `Permission refused${where}: ${refused[1]} access to ${refused[2]}`);
     message(
       run,

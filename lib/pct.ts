@@ -49,13 +49,16 @@ export class Pct {
     this.#$ = build$({ commandBuilder: builder.clearEnv().env(PCT_ENVIRONMENT).noThrow() });
   }
 
-  /** Runs `pct` to its end, without stdin, for `timeout` milliseconds at the most. */
-  async run(args: readonly string[], timeout: number): Promise<PctResult> {
+  /**
+   * Runs `pct` to its end, without stdin, for `timeout` milliseconds at the most. Then it is killed, or with `leave` left to itself:
+   * a snapshot that is killed leaves a lock behind that only an administrator may take away.
+   */
+  async run(args: readonly string[], timeout: number, late: "kill" | "leave" = "kill"): Promise<PctResult> {
     const stdout = new Gathered();
     const stderr = new Gathered();
     const child = this.#$`${this.path} ${args}`.stdin("null").stdout(stdout.sink()).stderr(stderr.sink()).spawn();
     const code = await within(child.then((result) => result.code), timeout);
-    if (code === undefined) child.kill("SIGKILL");
+    if (code === undefined && late === "kill") child.kill("SIGKILL");
     return { code, stdout: stdout.text(), stderr: stderr.text() };
   }
 

@@ -7,6 +7,7 @@
 import type { ContainerConfig, HypervisorConfig } from "./config.ts";
 import type { Step } from "./engine.ts";
 import { PCT_PATH } from "./pct.ts";
+import type { Secret } from "./secret.ts";
 
 /**
  * What a setup needs of the host beyond `pct`, the configuration and the log. Its executable is permitted this and no more; a use
@@ -17,6 +18,10 @@ export interface HostNeeds {
   readonly addresses?: readonly string[];
   /** Files and folders that are read, as absolute paths. */
   readonly reads?: readonly string[];
+  /** Files and folders that are written, as absolute paths. They can be read as well. */
+  readonly writes?: readonly string[];
+  /** Programs of the host that are run, as absolute paths. */
+  readonly commands?: readonly string[];
   /** Environment variables that are read. */
   readonly environment?: readonly string[];
 }
@@ -31,6 +36,14 @@ export interface SetupContext {
   readonly hypervisor: HypervisorConfig;
   /** The value of an environment variable that the setup declares; `undefined` where it is not set. */
   readonly environment: (name: string) => string | undefined;
+  /**
+   * Reads a secret: a file on the host, which holds the value or one line `NAME=value`, or a declared environment variable. From
+   * then on the value is replaced by the secret's name in all that is logged. Ends the run with exit code 2 where there is none.
+   */
+  readonly secret: (
+    name: string,
+    from: { readonly file: string } | { readonly environment: string },
+  ) => Promise<Secret>;
 }
 
 /** The setup of one container. */
@@ -87,7 +100,7 @@ export const HOST_PATHS = {
   log: "/var/log/phoenix_hypervisor.log",
   /** Which container lives on which node of the cluster. */
   clusterList: "/etc/pve/.vmlist",
-  locks: "/run/phoenix_hypervisor",
+  locks: "/run/phoenix_setup",
 } as const;
 
 /**
@@ -95,15 +108,23 @@ export const HOST_PATHS = {
  * script, of which the kernel reads 255 bytes.
  */
 export function permissionsOf({ needs }: Setup): string[] {
-  const reads = [PCT_PATH, "/etc/pve", "/usr/local/phoenix_hypervisor", HOST_PATHS.locks];
+  const writes = needs.writes ?? [];
+  const reads = [PCT_PATH, "/etc/pve", "/usr/local/phoenix_hypervisor", HOST_PATHS.locks, ...needs.reads ?? []];
+  // What is read anyway needs no mention of its own.
+  const alsoRead = writes.filter((path) => !reads.some((read) => path === read || path.startsWith(`${read}/`)));
   // dax reads the last two.
   const variables = ["PHOENIX_*", "NO_COLOR", "TERM", "PATH", "NODE_V8_COVERAGE"];
   return [
     "--no-prompt",
-    `--allow-run=${PCT_PATH}`,
-    `-R=${[...reads, ...needs.reads ?? []].join(",")}`,
-    `-W=/var/log,${HOST_PATHS.locks}`,
+    `--allow-run=${[PCT_PATH, ...needs.commands ?? []].join(",")}`,
+    `-R=${[...reads, ...alsoRead].join(",")}`,
+    `-W=${["/var/log", HOST_PATHS.locks, ...writes].join(",")}`,
     `-E=${[...variables, ...needs.environment ?? []].join(",")}`,
     ...(needs.addresses?.length ? [`-N=${needs.addresses.join(",")}`] : []),
   ];
+}
+
+/** The note on the host that says that this program stopped container `ctid`, and has to start it again. */
+export function stoppedMarker(ctid: number): string {
+  return `${HOST_PATHS.locks}/setup_${ctid}.stopped`;
 }

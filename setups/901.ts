@@ -1,4 +1,4 @@
-#!/usr/bin/env -S deno run --no-prompt --allow-run=/usr/sbin/pct -R=/usr/sbin/pct,/etc/pve,/usr/local/phoenix_hypervisor,/run/phoenix_hypervisor -W=/var/log,/run/phoenix_hypervisor -E=PHOENIX_*,NO_COLOR,TERM,PATH,NODE_V8_COVERAGE -N=10.0.0.99:9443
+#!/usr/bin/env -S deno run --no-prompt --allow-run=/usr/sbin/pct -R=/usr/sbin/pct,/etc/pve,/usr/local/phoenix_hypervisor,/run/phoenix_setup -W=/var/log,/run/phoenix_setup -E=PHOENIX_*,NO_COLOR,TERM,PATH,NODE_V8_COVERAGE -N=10.0.0.99:9443
 // 901: the Portainer server that manages every Docker host of the fleet.
 import { docker, http, main, setup } from "../lib/mod.ts";
 

@@ -158,6 +158,7 @@ export interface StubOptions {
   readonly container?: StubContainer;
   /** The JSON files that there are. */
   readonly files?: Readonly<Record<string, unknown>>;
+  readonly host?: Partial<Host>;
   readonly lock?: () => { release(): void };
   readonly openLogFile?: Surroundings["openLogFile"];
 }
@@ -182,19 +183,20 @@ export function stubSurroundings(options: StubOptions = {}): [Surroundings, Stub
     stdout: { write: (text) => run.stdout += text, terminal: options.terminal ?? false },
     stderr: { write: (text) => run.stderr += text },
     pct: new Pct("pct", builder),
-    host: () => stubHost(),
-    connect: (_ctid, onOpen) => ({
+    host: () => stubHost({ file: () => Promise.resolve(undefined), ...options.host }),
+    connect: (_ctid, { onOpen }) => ({
       ctid: container.ctid,
       read: (script, more) => container.read(script, more),
       write: (script, more) => container.write(script, more),
       open() {
         const hello = helloOf(options.hostname ?? "Portainer");
-        onOpen(hello);
+        onOpen?.(hello);
         return Promise.resolve(hello);
       },
       interrupt: () => container.interrupt(),
       close: () => container.close(),
     }),
+    lockedBy: () => undefined,
     readJson: (path) => options.files?.[path],
     openLogFile: options.openLogFile ?? (() => ({
       append: (bytes) => void (run.log += new TextDecoder().decode(bytes)),

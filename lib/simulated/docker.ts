@@ -79,6 +79,8 @@ import {
   isAlive,
   knobs,
   logFile,
+  makeSocket,
+  makeStateDirectory,
   newId,
   now,
   readState,
@@ -112,14 +114,14 @@ function complain(line: string): void {
 /** The state, for what only looks at it. */
 async function look(): Promise<State> {
   const state = await readState();
-  if (!engineRuns(state)) throw new EngineDown();
+  if (!engineRuns()) throw new EngineDown();
   return state;
 }
 
 /** The state, for what changes it. */
 function change<Result>(work: (state: State) => Promise<Result> | Result): Promise<Result> {
   return changeState((state) => {
-    if (!engineRuns(state)) throw new EngineDown();
+    if (!engineRuns()) throw new EngineDown();
     return work(state);
   });
 }
@@ -1044,22 +1046,19 @@ async function connectNetwork(given: Given): Promise<void> {
 
 // -- Engine -----------------------------------------------------------------------------------------------------------------
 
-async function showVersion(given: Given): Promise<void> {
-  const state = await readState();
+function showVersion(given: Given): Promise<void> {
   const format = given.text("format");
-  if (format === undefined) writeAll(Deno.stdout, encoder.encode(versionText(state)));
-  else {print(
-      engineRuns(state) || !format.includes(".Server")
-        ? showByTemplate(format === "json" ? "{{json .}}" : format, versionDocument(state))
-        : "",
-    );}
-  if (!engineRuns(state)) throw new EngineDown();
+  const template = format === "json" ? "{{json .}}" : format;
+  if (template === undefined) writeAll(Deno.stdout, encoder.encode(versionText()));
+  else print(engineRuns() || !template.includes(".Server") ? showByTemplate(template, versionDocument()) : "");
+  if (!engineRuns()) throw new EngineDown();
+  return Promise.resolve();
 }
 
 async function showInfo(given: Given): Promise<void> {
   const state = await readState();
   const format = given.text("format");
-  const down = !engineRuns(state);
+  const down = !engineRuns();
   if (format !== undefined) {
     // With a format Docker says that the engine is down, and exits with 0.
     if (down) complain(new EngineDown().message);
@@ -1072,10 +1071,7 @@ async function showInfo(given: Given): Promise<void> {
 /** What systemd's `docker.service` does at its start: the engine answers, and starts the containers whose policy says so. */
 async function engineStart(): Promise<void> {
   await changeState(async (state) => {
-    state.managed = true;
-    removeDirectory(socketFile);
-    Deno.mkdirSync(socketFile.slice(0, socketFile.lastIndexOf("/")), { recursive: true });
-    Deno.listen({ transport: "unix", path: socketFile }).close();
+    makeSocket();
     for (const container of Object.values(state.containers)) {
       const { Status, ExitCode } = container.State;
       if (Status === "running" || container.starts === 0) continue;
@@ -1092,7 +1088,6 @@ async function engineStart(): Promise<void> {
 /** What systemd's `docker.service` does at its end: every container is stopped, to be started again with the engine. */
 async function engineStop(): Promise<void> {
   const running = await changeState((state) => {
-    state.managed = true;
     removeDirectory(socketFile);
     return Object.values(state.containers).filter(({ State }) => State.Status === "running");
   });
@@ -1113,7 +1108,7 @@ async function exited(id: string): Promise<void> {
     const now = state.containers[id];
     const same = now?.State.Status === "restarting" && now.RestartCount === container.RestartCount &&
       now.starts === container.starts;
-    if (same && engineRuns(state)) await startContainer(state, now);
+    if (same && engineRuns()) await startContainer(state, now);
   });
 }
 
@@ -1436,9 +1431,10 @@ function commandOf([first = "", second = "", ...rest]: string[]): { name: string
 }
 
 async function main(args: string[]): Promise<void> {
+  if (args[0] === "exited") return await exited(args[1] ?? "");
+  makeStateDirectory();
   if (args[0] === "engine-start") return await engineStart();
   if (args[0] === "engine-stop") return await engineStop();
-  if (args[0] === "exited") return await exited(args[1] ?? "");
   if (args[0] === "--version" || args[0] === "-v") return print(`Docker version ${version}, build a72d7cd`);
   const { name, command, args: rest } = commandOf(args);
   const given = parse({ ...command, name }, args.length > 1 ? rest : []);
@@ -1454,6 +1450,8 @@ async function main(args: string[]): Promise<void> {
 
 try {
   await main(Deno.args);
+  // An orderly end would remove a socket that was just made.
+  Deno.exit(0);
 } catch (error) {
   if (error instanceof Exit) {
     if (error.message !== "") complain(error.message);

@@ -233,7 +233,6 @@ function main(): void {
   // Keeps the process alive where it has nothing to serve.
   setInterval(() => {}, 1 << 30);
   const started = Date.now();
-  sayReady();
   if (behaviour.needsGpu !== undefined && !order.gpu) {
     log(behaviour.needsGpu.line, "stderr");
     end(behaviour.needsGpu.code);

@@ -265,7 +265,7 @@ const build = { GoVersion: "go1.24.4", Os: "linux", Arch: "amd64", BuildTime: "T
 const client = { Version: version, GitCommit: "a72d7cd", ...build, Context: "default" };
 
 /** What `docker version --format '{{json .}}'` shows; `Server` is `null` while the engine is down. */
-export function versionDocument(state: State): Json {
+export function versionDocument(): Json {
   const { Version, GitCommit, GoVersion, Os, Arch, BuildTime, Context } = client;
   const engine = {
     ApiVersion: "1.45",
@@ -288,7 +288,7 @@ export function versionDocument(state: State): Json {
       BuildTime,
       Context,
     },
-    Server: !engineRuns(state) ? null : {
+    Server: !engineRuns() ? null : {
       Platform: { Name: "" },
       Components: [
         { Name: "Engine", Version: version, Details: { ...engine, BuildTime, Experimental: "false" } },
@@ -303,7 +303,7 @@ export function versionDocument(state: State): Json {
 }
 
 /** What `docker version` shows to people. */
-export function versionText(state: State): string {
+export function versionText(): string {
   const { Version, GitCommit, GoVersion, BuildTime } = client;
   const lines = (indent: string, api: string, commit: string) => [
     `${indent}Version:`.padEnd(20) + Version,
@@ -314,7 +314,7 @@ export function versionText(state: State): string {
     `${indent}OS/Arch:`.padEnd(20) + "linux/amd64",
   ];
   const own = ["Client:", ...lines(" ", "1.45", GitCommit), " Context:".padEnd(20) + "default"];
-  if (!engineRuns(state)) return `${own.join("\n")}\n`;
+  if (!engineRuns()) return `${own.join("\n")}\n`;
   const parts = [
     " containerd:",
     "  Version:".padEnd(20) + "1.7.24~ds1",
@@ -345,7 +345,7 @@ const clientInfo = {
 
 /** What `docker info --format '{{json .}}'` shows. */
 export function infoDocument(state: State): Json {
-  if (!engineRuns(state)) {
+  if (!engineRuns()) {
     const problem = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?";
     return {
       ID: "",
@@ -432,7 +432,7 @@ export function infoDocument(state: State): Json {
 /** What `docker info` shows to people, of which the stand-in has the lines that are looked at. */
 export function infoText(state: State): string {
   const head = ["Client:", ` Version:    ${version}`, " Context:    default", " Debug Mode: false", "", "Server:"];
-  if (!engineRuns(state)) return `${head.join("\n")}\n`;
+  if (!engineRuns()) return `${head.join("\n")}\n`;
   const info = infoDocument(state) as Record<string, Json>;
   const runtimes = Object.keys(info["Runtimes"] as Record<string, Json>).join(" ");
   return `${

@@ -156,8 +156,6 @@ export interface State {
   containers: Record<string, Container>;
   volumes: Record<string, Volume>;
   networks: Record<string, Network>;
-  /** Whether somebody starts and stops the engine; until then it runs. */
-  managed: boolean;
 }
 
 /** The time that Docker shows for what has not happened. */
@@ -208,6 +206,11 @@ export function knobs(): Knobs {
   return JSON.parse(textOf(`${stateDirectory}/knobs.json`) ?? "{}") as Knobs;
 }
 
+/** Makes the place for the state, if there is none; everything else relies on it. */
+export function makeStateDirectory(): void {
+  Deno.mkdirSync(stateDirectory, { recursive: true });
+}
+
 /** Replaces a file whole. */
 export function replaceFile(path: string, content: string): void {
   const temporary = `${path}.${Deno.pid}`;
@@ -239,12 +242,18 @@ export function isAlive(id: string, file: "alive" | "client" = "alive"): boolean
   }
 }
 
-/** The engine's socket, which is there while somebody has the engine run. It is below `/run`, so a boot begins without it. */
+/** The engine's socket, which is there while the engine runs. It is below `/run`, so a boot begins without it. */
 export const socketFile = Deno.env.has("DOCKER_STAND_IN_STATE") ? `${stateDirectory}/docker.sock` : "/run/docker.sock";
 
-/** Whether the engine answers. */
-export function engineRuns(state: State): boolean {
-  return knobs().down !== true && (!state.managed || exists(socketFile));
+/** Whether the engine answers. One that is new runs, as after its installation. */
+export function engineRuns(): boolean {
+  return knobs().down !== true && (exists(socketFile) || !exists(stateFile));
+}
+
+/** Puts the engine's socket there; nobody listens, since the stand-in's client does the engine's work. */
+export function makeSocket(): void {
+  // Left open: closing it would remove the file.
+  if (!exists(socketFile)) Deno.listen({ transport: "unix", path: socketFile });
 }
 
 function emptyState(): State {
@@ -257,12 +266,13 @@ function emptyState(): State {
     containers: {},
     volumes: {},
     networks: { bridge: network("bridge", 17), host: network("host", 0), none: network("null", 0) },
-    managed: false,
   };
 }
 
+const stateFile = `${stateDirectory}/state.json`;
+
 function readUnsettled(): State {
-  const text = textOf(`${stateDirectory}/state.json`);
+  const text = textOf(stateFile);
   return text === undefined ? emptyState() : JSON.parse(text) as State;
 }
 
@@ -274,7 +284,6 @@ export async function readState(): Promise<State> {
 }
 
 async function locked<Result>(work: () => Promise<Result> | Result): Promise<Result> {
-  Deno.mkdirSync(stateDirectory, { recursive: true });
   const lock = Deno.openSync(`${stateDirectory}/lock`, { create: true, write: true });
   try {
     await lock.lock(true);
@@ -290,7 +299,8 @@ export function changeState<Result>(work: (state: State) => Promise<Result> | Re
     const state = readUnsettled();
     for (const gone of await settle(state)) removeContainer(state, gone, true);
     const result = await work(state);
-    replaceFile(`${stateDirectory}/state.json`, JSON.stringify(state));
+    if (!exists(stateFile)) makeSocket();
+    replaceFile(stateFile, JSON.stringify(state));
     return result;
   });
 }
@@ -314,12 +324,14 @@ async function settle(state: State): Promise<Container[]> {
   for (const container of Object.values(state.containers)) {
     if (container.State.Status !== "running" || isAlive(container.Id)) continue;
     const directory = containerDirectory(container.Id);
-    // After a signal that it does not survive its keeper writes the exit code, right away.
-    for (const end = Date.now() + 500; exitCode(directory) === undefined && Date.now() < end;) await sleep(2);
+    // After a signal that it does not survive its keeper writes the exit code, right away; if the keeper lives.
+    for (const end = Date.now() + (engineRuns() ? 500 : 0); exitCode(directory) === undefined && Date.now() < end;) {
+      await sleep(2);
+    }
     const code = exitCode(directory);
     // Both were killed, as in a power cut; the engine reports such an end as 255.
     const at = code === undefined ? now() : Deno.statSync(`${directory}/exit`).mtime?.toISOString() ?? now();
-    recordExit(container, code ?? 255, at, engineRuns(state) && code !== undefined);
+    recordExit(container, code ?? 255, at, engineRuns() && code !== undefined);
   }
   const gone = Object.values(state.containers).filter(({ Id, HostConfig, State }) =>
     HostConfig.AutoRemove && State.Status === "exited" && !isAlive(Id, "client")
@@ -503,7 +515,7 @@ echo $pid >"$directory/pid"
 wait $pid
 code=$?
 [ ! -d "$directory" ] || [ -e "$directory/exit" ] || echo $code >"$directory/exit"
-eval "exec $docker exited $id"
+[ ! -d "$directory" ] || eval "exec $docker exited $id"
 `;
 
 function denoCommand(module: string): string[] {

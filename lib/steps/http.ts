@@ -50,6 +50,7 @@ export function http(url: string, spec: HttpSpec = {}): Step<HttpReply> {
 
   return {
     title: `${url} answers ${status}${from === "host" ? " to the host" : ""}`,
+    waits: true,
 
     probe: request,
 

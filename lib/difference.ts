@@ -1,0 +1,27 @@
+/**
+ * How two texts differ, for a person.
+ *
+ * @module
+ */
+
+import type { Difference } from "./events.ts";
+
+/** How many lines of each text are shown. */
+const SHOWN_LINES = 40;
+
+/** The lines that two texts do not share at their beginning and end, as `-` and `+`. */
+export function contentDifference(from: string, to: string): Difference {
+  const before = from.split("\n");
+  const after = to.split("\n");
+  let start = 0;
+  while (start < before.length && start < after.length && before[start] === after[start]) start++;
+  let end = 0;
+  const most = Math.min(before.length, after.length) - start;
+  while (end < most && before[before.length - 1 - end] === after[after.length - 1 - end]) end++;
+  const part = (lines: string[], sign: string) => {
+    const own = lines.slice(start, lines.length - end);
+    const more = own.length > SHOWN_LINES ? [`${sign} (${own.length - SHOWN_LINES} more lines)`] : [];
+    return [...own.slice(0, SHOWN_LINES).map((line) => `${sign} ${line}`), ...more];
+  };
+  return { what: ["content:", `@ line ${start + 1}`, ...part(before, "-"), ...part(after, "+")].join("\n") };
+}

@@ -1,0 +1,231 @@
+import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { ensure, on, StubContainer, stubHost } from "../tests/stubs.ts";
+import type { Container } from "./container.ts";
+import { describe, Engine, type Step, StepFailed } from "./engine.ts";
+import { CommandFailed, ExitCode, Failure, SessionLost } from "./errors.ts";
+import type { RunEvent } from "./events.ts";
+import { sh } from "./shell.ts";
+
+function engineOf(container: Container = new StubContainer(), check = false) {
+  const events: RunEvent[] = [];
+  const engine = new Engine({
+    container,
+    host: stubHost(),
+    check,
+    report: (event) => events.push(event),
+    pause: () => Promise.resolve(),
+  });
+  const outcomes = () => engine.results.map(({ outcome }) => outcome);
+  return { engine, events, outcomes };
+}
+
+/** A step that finds one state after the other, and notes what is asked of it. */
+function step(...states: string[]): Step<string> & { readonly asked: string[] } {
+  const asked: string[] = [];
+  return {
+    asked,
+    title: "thing",
+    probe() {
+      asked.push("probe");
+      return Promise.resolve(states.length > 1 ? states.shift()! : states[0]!);
+    },
+    diff(state) {
+      asked.push(`diff ${state}`);
+      return state === "right" ? [] : [{ what: "state", from: state, to: "right" }];
+    },
+    apply(_at, state) {
+      asked.push(`apply ${state}`);
+      return Promise.resolve();
+    },
+  };
+}
+
+// DESIGN 3: probe, diff, apply, probe again; what ensure returns says whether that took a change.
+Deno.test("a step is applied only where there is a difference, and looked at again", async () => {
+  const cases = [
+    { states: ["right"], check: false, outcome: "unchanged", changed: false, asked: ["probe", "diff right"] },
+    {
+      states: ["wrong", "right"],
+      check: false,
+      outcome: "changed",
+      changed: true,
+      asked: ["probe", "diff wrong", "apply wrong", "probe", "diff right"],
+    },
+    { states: ["right"], check: true, outcome: "unchanged", changed: false, asked: ["probe", "diff right"] },
+    { states: ["wrong"], check: true, outcome: "would change", changed: true, asked: ["probe", "diff wrong"] },
+  ] as const;
+  for (const { states, check, outcome, changed, asked } of cases) {
+    const thing = step(...states);
+    const { engine, events } = engineOf(undefined, check);
+    assertEquals(await engine.ensure(thing), changed);
+    assertEquals(thing.asked, [...asked]);
+    const { milliseconds } = engine.results[0]!;
+    assertEquals(engine.results, [{ title: "thing", outcome, milliseconds }]);
+    assertEquals(events, [
+      { event: "step started", number: 1, title: "thing" },
+      {
+        event: "step finished",
+        number: 1,
+        title: "thing",
+        outcome,
+        milliseconds,
+        differences: changed ? [{ what: "state", from: "wrong", to: "right" }] : [],
+      },
+    ]);
+  }
+});
+
+// DESIGN 3: an apply that returned 0 and changed nothing is a failure, with its output.
+Deno.test("an apply that changes nothing fails with the difference and its last output", async () => {
+  const container = new StubContainer(on("first", "a"), on("second", { stdout: "all fine\n", stderr: "or so\n" }));
+  const { engine, outcomes } = engineOf(container);
+  const error = await assertRejects(() =>
+    engine.ensure({
+      ...step("wrong"),
+      async apply({ container }) {
+        await container.write(sh`first`);
+        await container.write(sh`second`);
+      },
+    }), StepFailed);
+  assertEquals([error.step, error.exitCode, outcomes()], ["thing", ExitCode.Step, ["failed"]]);
+  assertEquals(error.message, "Nothing failed, yet it is still not so: state: wrong -> right");
+  assertInstanceOf(error.cause, CommandFailed);
+  assertEquals(error.cause.evidence, { command: "second", code: 0, stdout: "all fine", stderr: "or so" });
+
+  const silent = await assertRejects(() => engineOf().engine.ensure(step("wrong")), StepFailed);
+  assertEquals([silent.cause instanceof CommandFailed, silent.exitCode], [false, ExitCode.Step]);
+});
+
+// DESIGN 2: what a step throws decides about the exit code; what is no failure of the world is a defect.
+Deno.test("a step that throws has failed, with the exit code and the hint of what it threw", async () => {
+  const thrown: [unknown, ExitCode, string | undefined][] = [
+    [new Failure(ExitCode.Timeout, "late", { hint: "wait" }), ExitCode.Timeout, "wait"],
+    [new SessionLost("gone"), ExitCode.Container, undefined],
+    [new TypeError("x is undefined"), ExitCode.Defect, undefined],
+    ["a string", ExitCode.Defect, undefined],
+  ];
+  for (const [error, exitCode, hint] of thrown) {
+    for (const at of ["probe", "diff", "apply"] as const) {
+      const { engine, outcomes } = engineOf();
+      const failing = {
+        ...step("wrong"),
+        [at]: () => {
+          throw error;
+        },
+      };
+      const failed = await assertRejects(() => engine.ensure(failing), StepFailed);
+      assertEquals([failed.exitCode, failed.hint, failed.cause, outcomes()], [exitCode, hint, error, ["failed"]]);
+      assertEquals(engine.running, undefined);
+    }
+  }
+});
+
+// DESIGN 3: --check wraps the container in one that refuses to write, whoever asks.
+Deno.test("in check mode nothing is written, not even by a step that tries", async () => {
+  const container = new StubContainer(on("look", "seen"));
+  const { engine } = engineOf(container, true);
+  const smuggler: Step<string> = {
+    ...step("right"),
+    async probe(at) {
+      await at.container.read(sh`look`);
+      await (at.container as Container).write(sh`touch /x`);
+      return "right";
+    },
+  };
+  const error = await assertRejects(() => engine.ensure(smuggler), StepFailed);
+  assertEquals([error.exitCode, error.message], [
+    ExitCode.Defect,
+    'Cannot run "touch /x" as nothing may be changed in check mode',
+  ]);
+  assertEquals([container.reads, container.writes], [["look"], []]);
+});
+
+// DESIGN 3: what a predicted change would have made is not there yet, so that nobody can look at what stands on it.
+Deno.test("in check mode a probe may fail after a predicted change, and only then", async () => {
+  const cannotLook = (error: unknown): Step<string> => ({ ...step("right"), probe: () => Promise.reject(error) });
+  const missing = new Failure(ExitCode.Step, "no such program");
+
+  const { engine, events, outcomes } = engineOf(undefined, true);
+  await engine.ensure(step("wrong"));
+  assertEquals(await engine.ensure(cannotLook(missing)), true);
+  assertEquals(await engine.ensure(step("right")), false);
+  assertEquals(outcomes(), ["would change", "would change", "unchanged"]);
+  const note = "cannot be told before the steps above are done: no such program";
+  assertEquals(events.some((event) => event.event === "step finished" && event.note === note), true);
+
+  await assertRejects(() => engineOf(undefined, true).engine.ensure(cannotLook(missing)), StepFailed);
+  for (const error of [new TypeError("a defect"), new SessionLost("the container has stopped")]) {
+    const { engine } = engineOf(undefined, true);
+    await engine.ensure(step("wrong"));
+    await assertRejects(() => engine.ensure(cannotLook(error)), StepFailed, error.message);
+  }
+  // Without --check the change was made, and a probe that fails is a failure.
+  const real = engineOf().engine;
+  await real.ensure(step("wrong", "right"));
+  await assertRejects(() => real.ensure(cannotLook(missing)), StepFailed);
+});
+
+// DESIGN 1: plain control flow needs "await"; where it is missing, two steps would work at once.
+Deno.test("a step that is not awaited keeps the next one from starting", async () => {
+  const { engine, outcomes } = engineOf();
+  const gate = Promise.withResolvers<string>();
+  const first = engine.ensure({ ...step("right"), title: "slow", probe: () => gate.promise });
+  assertEquals(engine.running, "slow");
+  const second = step("wrong");
+  const error = await assertRejects(() => engine.ensure(second), Failure, '"slow" is still under way');
+  assertEquals([error.exitCode, second.asked], [ExitCode.Defect, []]);
+  gate.resolve("right");
+  assertEquals([await first, engine.running, outcomes()], [false, undefined, ["unchanged"]]);
+});
+
+// DESIGN 5: every fact of a run is an event, the output of what a step runs among them, line by line.
+Deno.test("output becomes events as it comes, also the last line of a command that fails", async () => {
+  const bytes = new TextEncoder().encode("é\ntwo\n\nlast");
+  const container = new StubContainer(on("write", (_, { onOutput }) => {
+    // Cut within a character.
+    onOutput?.(bytes.subarray(0, 1), "stdout");
+    onOutput?.(bytes.subarray(1), "stdout");
+    onOutput?.(new TextEncoder().encode("x".repeat(5000)), "stderr");
+    return { code: 1 };
+  }));
+  const { engine, events } = engineOf(container);
+  const failing: Step<string> = {
+    ...step("wrong"),
+    apply: async ({ container }) => void await container.write(sh`write`),
+  };
+  await assertRejects(() => engine.ensure(failing), StepFailed, "exit code 1");
+  const output = events.flatMap((event) => event.event === "output" ? [[event.stream, event.text]] : []);
+  assertEquals(output, [
+    ["stdout", "é"],
+    ["stdout", "two"],
+    ["stdout", ""],
+    ["stderr", "x".repeat(4096)],
+    ["stdout", "last"],
+    ["stderr", "x".repeat(904)],
+  ]);
+});
+
+Deno.test("a step says how far it is, and a step's own listener hears the output as well", async () => {
+  const heard: string[] = [];
+  const container = new StubContainer(on("write", (_, { onOutput }) => {
+    onOutput?.(new TextEncoder().encode("hello\n"), "stdout");
+    return "";
+  }));
+  const { events } = await ensure({
+    ...step("wrong", "right"),
+    async apply(at) {
+      at.progress("half");
+      await at.container.write(sh`write`, { onOutput: (chunk) => heard.push(new TextDecoder().decode(chunk)) });
+    },
+  }, container);
+  assertEquals(heard, ["hello\n"]);
+  assertEquals(events[1], { event: "step progress", number: 1, title: "thing", text: "half" });
+  assertEquals(events[2], { event: "output", stream: "stdout", text: "hello" });
+});
+
+Deno.test("a difference reads as one phrase", () => {
+  assertEquals(describe({ what: "mode", from: "644", to: "600" }), "mode: 644 -> 600");
+  assertEquals(describe({ what: "container", to: "running" }), "container: running");
+  assertEquals(describe({ what: "environment X", from: "set" }), "environment X: set (to go)");
+  assertEquals(describe({ what: "always runs" }), "always runs");
+});

@@ -1,0 +1,147 @@
+/**
+ * Snapshots of the container, which the fleet's templates end with.
+ *
+ * @module
+ */
+
+import type { Reading, Step, Writing } from "../engine.ts";
+import { ExitCode, Failure, SessionLost } from "../errors.ts";
+import type { PctResult } from "../pct.ts";
+import { stoppedMarker } from "../setup.ts";
+import { sh } from "../shell.ts";
+import { type Duration, milliseconds } from "../time.ts";
+import { waitUntil } from "./wait.ts";
+
+/** How a snapshot is taken. */
+export interface SnapshotSpec {
+  /** What `pct listsnapshot` shows beside the name. */
+  readonly description?: string;
+  /** How long each of stopping, taking the snapshot, starting and getting ready may take. Default: 10 minutes. */
+  readonly within?: Duration;
+}
+
+/**
+ * A snapshot of this name is there, taken once: the container is shut down, the snapshot taken, the container started and waited
+ * for. A snapshot that Proxmox refuses fails the step, and the container is started again. A lock, such as a backup's, is waited
+ * for. A run that is cut off in between leaves a note on the host, by which the next one starts the container again.
+ *
+ * Names as Proxmox has them: a letter, then letters, digits, `_` and `-`, 2 to 40 characters, not `current` and not `vzdump`.
+ *
+ * @example
+ * ```ts
+ * const template = snapshot("gpu-base", { description: "Ready to be cloned" });
+ * ```
+ */
+export function snapshot(name: string, spec: SnapshotSpec = {}): Step<readonly string[]> {
+  if (!/^[A-Za-z][A-Za-z0-9_-]{1,39}$/.test(name) || /^(current|vzdump)$/.test(name)) {
+    throw new TypeError(
+      `Cannot name a snapshot "${name}": expected a letter, then letters, digits, "_" and "-", 2 to 40 characters in all`,
+    );
+  }
+  const within = milliseconds(spec.within ?? "10m");
+  return {
+    title: `snapshot ${name}`,
+    probe: ({ host }) => listSnapshots(host),
+    diff: (names) => names.includes(name) ? [] : [{ what: "snapshot", to: name }],
+    async apply(at) {
+      const marker = stoppedMarker(at.container.ctid);
+      // The note comes first: from here on, whoever finds the container stopped knows that it was this program.
+      await at.host.writeFile(marker, `stopped for the snapshot "${name}"\n`, 0o644);
+      try {
+        await stop(at, within);
+        const description = spec.description === undefined ? [] : ["--description", spec.description];
+        await persist(at, "snapshot", [name, ...description], within);
+      } finally {
+        await start(at, within);
+        await at.host.removeFile(marker);
+      }
+    },
+  };
+}
+
+/** The names of the snapshots, from the tree that `pct listsnapshot` draws. */
+async function listSnapshots(host: Reading["host"]): Promise<string[]> {
+  const result = await host.pctRead("listsnapshot");
+  const names = [...result.stdout.matchAll(/^ *`-> (\S+)/gm)].map(([, name]) => name!);
+  // Even a container without snapshots has the line "current".
+  if (result.code !== 0 || !names.includes("current")) throw failed("listsnapshot", result);
+  return names.filter((name) => name !== "current");
+}
+
+async function statusOf(host: Reading["host"]): Promise<string> {
+  const result = await host.pctRead("status");
+  const status = /^status: (\w+)$/m.exec(result.stdout)?.[1];
+  if (result.code !== 0 || status === undefined) throw failed("status", result);
+  return status;
+}
+
+async function stop(at: Writing, within: number): Promise<void> {
+  at.progress("shutting down");
+  const seconds = String(Math.ceil(Math.min(within, 120_000) / 1000));
+  await persist(at, "shutdown", ["--timeout", seconds, "--forceStop", "1"], within);
+  // An HA-managed container is only asked to stop.
+  await waitUntil(at, "the container to stop", await statusOf(at.host), {
+    look: () => statusOf(at.host),
+    done: (status) => status === "stopped",
+    seen: (status) => `status: ${status}`,
+  }, { within });
+}
+
+/** Starts the container where it does not run, and waits until it can be worked with. */
+export async function start(at: Writing, within: number): Promise<void> {
+  if (await statusOf(at.host) !== "running") {
+    at.progress("starting");
+    await persist(at, "start", [], within);
+  }
+  await waitUntil(at, "the container to be ready", "not asked yet", {
+    look: () => readiness(at),
+    done: (state) => state === "ready",
+    seen: (state) => state,
+  }, { within });
+}
+
+/** `pct start` returns long before services and network are up. */
+async function readiness({ container }: Reading): Promise<string> {
+  try {
+    const { text } = await container.read(
+      sh`command -v systemctl >/dev/null && systemctl is-system-running || echo none`,
+      { codes: "any", timeout: "30s" },
+    );
+    const state = text.split("\n")[0]!;
+    return state === "initializing" || state === "starting" ? `systemd: ${state}` : "ready";
+  } catch (error) {
+    if (!(error instanceof SessionLost)) throw error;
+    return error.message;
+  }
+}
+
+/** Runs a `pct` that takes the container's locks, again and again while somebody else has them. */
+async function persist(
+  at: Writing,
+  subcommand: Parameters<Writing["host"]["pctWrite"]>[0],
+  args: readonly string[],
+  within: number,
+): Promise<void> {
+  const run = () => at.host.pctWrite(subcommand, args, within);
+  const locked = ({ code, stderr }: PctResult) =>
+    code !== 0 && /CT is locked|can't lock file|got (?:lock )?timeout/i.test(stderr);
+  let last = await run();
+  await waitUntil(at, `the lock of the container, for "pct ${subcommand}"`, last, {
+    look: async () => last = await run(),
+    done: (result) => !locked(result),
+    seen: ({ stderr }) => stderr.trim(),
+  }, { within, interval: "5s" });
+  if (last.code === 0) return;
+  // What is so already is no failure.
+  if (/already running|not running/.test(last.stderr) && subcommand !== "snapshot") return;
+  throw failed(subcommand, last);
+}
+
+function failed(subcommand: string, { code, stdout, stderr }: PctResult): Failure {
+  const said = (stderr || stdout).trim();
+  return code === undefined
+    ? new Failure(ExitCode.Timeout, `"pct ${subcommand}" did not end in time; it was left to itself`, {
+      hint: "Look at the tasks of the container in Proxmox before you run this again",
+    })
+    : new Failure(ExitCode.Step, `"pct ${subcommand}" failed with exit code ${code} and said: ${said || "nothing"}`);
+}

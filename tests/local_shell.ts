@@ -1,0 +1,42 @@
+/**
+ * A container port whose commands run in this machine's own `/bin/sh`: for tests of what a step's shell text does.
+ *
+ * @module
+ */
+
+import { type CommandOptions, failureOf, Output } from "../lib/container.ts";
+import type { Script } from "../lib/shell.ts";
+import { StubContainer } from "./stubs.ts";
+
+/** Runs every command here and now; needs `--allow-run`. Only for commands that keep to a folder of the test. */
+export class LocalShell extends StubContainer {
+  override read(script: Script, options?: CommandOptions): Promise<Output> {
+    this.reads.push(script.display);
+    return run(script, options);
+  }
+
+  override write(script: Script, options?: CommandOptions): Promise<Output> {
+    this.writes.push(script.display);
+    return run(script, options);
+  }
+}
+
+async function run(script: Script, { stdin = "", codes = [0] }: CommandOptions = {}): Promise<Output> {
+  const child = new Deno.Command("/bin/sh", {
+    args: ["-c", script.text],
+    clearEnv: true,
+    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const payload = stdin instanceof ReadableStream
+    ? stdin
+    : new Blob([stdin as string | Uint8Array<ArrayBuffer>]).stream();
+  // A command that does not read its stdin closes it.
+  const sent = payload.pipeTo(child.stdin).catch(() => {});
+  const output = new Output(script.display, await child.output());
+  await sent;
+  if (codes !== "any" && !codes.includes(output.code)) throw failureOf(output);
+  return output;
+}
