@@ -7,6 +7,7 @@
 
 import { basename, fromFileUrl } from "@std/path";
 import { type Arguments, readArguments, usage } from "./arguments.ts";
+import { REVISION, VERSION } from "./build.ts";
 import { ConfigurationError, ContainerConfig, HypervisorConfig, readJson } from "./config.ts";
 import { type Connection, type ContainerHooks, PctContainer } from "./container.ts";
 import { Engine, StepFailed } from "./engine.ts";
@@ -22,7 +23,6 @@ import { Secret } from "./secret.ts";
 import { CTID_RANGE, HOST_PATHS, type Setup, type SetupContext, stoppedMarker } from "./setup.ts";
 import { quote } from "./shell.ts";
 import { formatDuration, milliseconds, within } from "./time.ts";
-import { VERSION } from "./version.ts";
 
 /** All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own. */
 export interface Surroundings {
@@ -52,6 +52,8 @@ export interface Surroundings {
   readonly lock: (ctid: number) => Pick<RunLock, "release">;
   /** Calls `handle` when the process is asked to end. */
   readonly onSignal: (handle: (signal: "SIGHUP" | "SIGINT" | "SIGTERM") => void) => void;
+  /** Calls `handle` with an error that nobody waits for, such as that of a step without `await`. */
+  readonly onUnhandled: (handle: (error: unknown) => void) => void;
   /** Ends the process. */
   readonly exit: (code: number) => void;
 }
@@ -76,6 +78,12 @@ export function theseSurroundings(): Surroundings {
       for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"] as const) {
         Deno.addSignalListener(signal, () => handle(signal));
       }
+    },
+    onUnhandled(handle) {
+      globalThis.addEventListener("unhandledrejection", (event) => {
+        event.preventDefault();
+        handle(event.reason);
+      });
     },
     exit: (code) => Deno.exit(code),
   };
@@ -125,6 +133,7 @@ export async function main(setup: Setup, surroundings: Surroundings = theseSurro
   const run = begin(setup, surroundings);
   const ended = Promise.withResolvers<never>();
   surroundings.onSignal((signal) => ended.reject(new Interrupted(signal)));
+  surroundings.onUnhandled((error) => ended.reject(error));
   const timeout = run.arguments.timeout ?? milliseconds(RUN_TIMEOUT);
   const timer = setTimeout(
     () => ended.reject(new Failure(ExitCode.Timeout, `The run did not end within ${formatDuration(timeout)}`)),
@@ -552,7 +561,7 @@ function logDefect(run: Run, error: unknown, step?: string): ExitCode {
     );
   } else {
     message(run, "fatal", `Defect${where}: ${messageOf(error)}`);
-    message(run, "info", `What to do: report it with these lines (version ${VERSION})`);
+    message(run, "info", `What to do: report it with these lines (version ${VERSION}, ${REVISION})`);
     if (error instanceof Error && error.stack) message(run, "error", error.stack);
   }
   return ExitCode.Defect;
@@ -604,7 +613,7 @@ function printOnRequest(run: Run): ExitCode {
   surroundings.stdout.write(
     run.arguments.help
       ? `${usage(programName(run), setup.ctid, setup.name)}\n`
-      : `phoenix_hypervisor_setup_${setup.ctid} ${VERSION} (${setup.name})\n`,
+      : `phoenix_hypervisor_setup_${setup.ctid} ${VERSION} (${REVISION}) ${setup.name}\n`,
   );
   return ExitCode.Success;
 }

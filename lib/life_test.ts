@@ -248,6 +248,18 @@ Deno.test("a step that is not awaited is found out", async () => {
   assertStringIncludes(run.stderr, 'write "await ensure(…)"');
 });
 
+// DESIGN 2: exit_script is the only end, also for an error that nobody waits for.
+Deno.test("an error that nobody waits for ends the run as a defect", async () => {
+  const [surroundings, run] = stubSurroundings();
+  const of = setup(901, "Portainer", () => {
+    run.unhandled(new TypeError("nobody waits for this"));
+    return new Promise(() => {});
+  });
+  await main(of, surroundings);
+  assertEquals(run.exits, [70]);
+  assertStringIncludes(run.stderr, "nobody waits for this");
+});
+
 // Requirements, section 4: the configuration matters only to a setup that uses it.
 Deno.test("a setup that uses no configuration runs without one, another ends with exit code 2", async () => {
   assertEquals((await live()).code, 0);
@@ -400,6 +412,6 @@ Deno.test("--quiet shows nothing of a run that goes well; --help and --version r
   assertStringIncludes(help.stdout, "Usage: phoenix_hypervisor_setup_901 [options] 901");
   assertMatch(
     (await live({ args: ["--version"] })).stdout,
-    /^phoenix_hypervisor_setup_901 \d+\.\d+\.\d+ \(Portainer\)\n$/,
+    /^phoenix_hypervisor_setup_901 \d+\.\d+\.\d+ \(development\) Portainer\n$/,
   );
 });

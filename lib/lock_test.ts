@@ -67,8 +67,9 @@ testLock("a lock that another process holds is free as soon as that process is k
     child.kill("SIGKILL");
     await child.status;
   }
-  // What the killed one wrote is still in the file.
+  // What the killed one wrote is still in the file; nothing of it may be taken for the next holder's.
   assertMatch(await Deno.readTextFile(`${folder}/setup_901.lock`), new RegExp(`^process ${child.pid}`));
+  await Deno.writeTextFile(`${folder}/setup_901.lock`, "and more\n".repeat(20), { append: true });
   const lock = RunLock.take(folder, 901);
   assertMatch(
     await Deno.readTextFile(`${folder}/setup_901.lock`),

@@ -68,7 +68,8 @@ export class RunLog {
 
   /** Logs an event. */
   readonly report = (event: RunEvent): void => {
-    const clean = mapStrings(event, (text) => visible(this.#redact(text))) as RunEvent;
+    // Colours go first: they could stand in the middle of a secret.
+    const clean = mapStrings(event, (text) => visible(this.#redact(text.replace(COLOR, "")))) as RunEvent;
     const text = renderLines(clean).join("\n");
     switch (levelOf(clean)) {
       case "DEBUG":
@@ -330,7 +331,7 @@ class TerminalHandler extends ConsoleHandler {
         return;
       }
       case "failure":
-        for (const line of renderFailure(event)) this.#print(`      ${line}`);
+        for (const line of renderFailure(event)) this.#print(`      ${line}`, undefined, this.sink(record));
         return;
       case "run finished": {
         if (event.ctid === undefined) return;
@@ -366,9 +367,9 @@ class TerminalHandler extends ConsoleHandler {
     return level === "warning" ? `${this.#paint(33, "!")} ${line}` : `${this.#paint(31, "✖")} ${line}`;
   }
 
-  #print(line: string, style?: string): void {
+  #print(line: string, style?: string, sink: TextSink = this.options.stdout): void {
     this.#clear();
-    this.options.stdout.write(`${style === undefined ? line : this.#paint(style, line)}\n`);
+    sink.write(`${style === undefined ? line : this.#paint(style, line)}\n`);
     this.#draw();
   }
 
@@ -441,20 +442,15 @@ class FileHandler extends BaseHandler {
   }
 }
 
+/** What many programs colour their output with. */
 const COLOR = new RegExp(`${String.fromCharCode(0x1b)}\\[[\\d;]*m`, "g");
 
-/**
- * Control characters, which could drive a terminal or forge a line, in a visible form. Newlines and tabs stay; colours, of which
- * many programs have some, go.
- */
+/** Control characters, which could drive a terminal or forge a line, in a visible form. Newlines and tabs stay. */
 function visible(text: string): string {
-  return text.replaceAll("\r\n", "\n").replace(COLOR, "").replace(
-    /[^\P{Cc}\n\t]|\p{Bidi_Control}/gu,
-    (character) => {
-      const code = character.codePointAt(0)!;
-      return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
-    },
-  );
+  return text.replaceAll("\r\n", "\n").replace(/[^\P{Cc}\n\t]|\p{Bidi_Control}/gu, (character) => {
+    const code = character.codePointAt(0)!;
+    return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+  });
 }
 
 function mapStrings(value: unknown, change: (text: string) => string): unknown {

@@ -5,10 +5,10 @@
  */
 
 import { build$, CommandBuilder, type CommandChild } from "dax";
+import { PCT_PATH } from "./build.ts";
 import { within } from "./time.ts";
 
-/** Where Proxmox installs it. Never looked up in `PATH`: cron's has no `/usr/sbin`, and another one may hold anything. */
-export const PCT_PATH = "/usr/sbin/pct";
+export { PCT_PATH };
 
 /**
  * The whole environment of `pct`. It is Perl in taint mode: `BASH_ENV`, `ENV`, `CDPATH` or `IFS` kill it, a C locale corrupts

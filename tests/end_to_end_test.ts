@@ -259,6 +259,19 @@ testOnHost("a setup that does what it did not declare is stopped with exit code 
   assertStringIncludes(stdout, 'addresses: ["10.0.0.98:80"]');
 });
 
+// DESIGN 2: exit_script is the only end: no stack trace, and the last line is there.
+testOnHost("a failing step that is not awaited ends the run with its code and the last line", async (trial) => {
+  const { code, stdout, stderr } = await trial.run(
+    await trial.setup(`
+    ensure(command("fails", sh\`exit 3\`));
+    await new Promise(() => {});`),
+  );
+  assertEquals(code, 4, stderr);
+  assertStringIncludes(stderr, 'Step "fails" failed');
+  assertMatch(stderr, /Specific setup for container 901 failed in step "fails" with exit code 4\n$/);
+  assert(!(stdout + stderr).includes("    at "));
+});
+
 Deno.test({
   name: obstacle === undefined
     ? "deno task setup with an unknown number says which setups there are"

@@ -142,6 +142,8 @@ export class StubRun {
   readonly pctCalls: string[][] = [];
   /** Whether the lock is held. */
   locked = false;
+  /** Tells the run of an error that nobody waits for. */
+  unhandled: (error: unknown) => void = () => {};
   /** Sends a signal to the run. */
   signal: (signal: "SIGHUP" | "SIGINT" | "SIGTERM") => void = () => {};
 }
@@ -207,6 +209,7 @@ export function stubSurroundings(options: StubOptions = {}): [Surroundings, Stub
       return { release: () => void (run.locked = false) };
     }),
     onSignal: (handle) => run.signal = handle,
+    onUnhandled: (handle) => run.unhandled = handle,
     exit: (code) => void run.exits.push(code),
   }, run];
 }

@@ -450,9 +450,9 @@ async function exec(given: Given): Promise<void> {
     print(
       `OCI runtime exec failed: exec failed: unable to start container process: exec: ${
         JSON.stringify(program)
-      }: ${reason}: unknown`,
+      }: ${reason}: unknown\r`,
     );
-    throw new Exit(program.includes("/") ? 127 : 126);
+    throw new Exit(126);
   }
   const child = new Deno.Command(file, {
     args,
@@ -687,12 +687,12 @@ async function findAny(kinds: string[], name: string): Promise<Json> {
   for (const kind of kinds) {
     const { find, missing } = findDocument[kind] ?? {};
     try {
-      const document = find?.(state, name);
+      const document = name === "" ? undefined : find?.(state, name);
       if (document !== undefined) return document;
     } catch (error) {
       if (kinds.length === 1 || !(error instanceof Refusal)) throw error;
     }
-    if (kinds.length === 1) throw new TemplateProblem(missing?.(name));
+    if (kinds.length === 1) throw new TemplateProblem(name === "" ? `Error: No such ${kind}: ` : missing?.(name));
   }
   throw new TemplateProblem(`Error: No such object: ${name}`);
 }
@@ -1101,15 +1101,20 @@ async function engineStop(): Promise<void> {
 
 /** Called after the end of a container's process: has it noted, and starts it again after a while if its policy says so. */
 async function exited(id: string): Promise<void> {
-  const container = await changeState((state) => state.containers[id]);
-  if (container?.State.Status !== "restarting") return;
-  await sleep(container.restartDelay);
-  await changeState(async (state) => {
-    const now = state.containers[id];
-    const same = now?.State.Status === "restarting" && now.RestartCount === container.RestartCount &&
-      now.starts === container.starts;
-    if (same && engineRuns()) await startContainer(state, now);
-  });
+  try {
+    const container = await changeState((state) => state.containers[id]);
+    if (container?.State.Status !== "restarting") return;
+    await sleep(container.restartDelay);
+    await changeState(async (state) => {
+      const now = state.containers[id];
+      const same = now?.State.Status === "restarting" && now.RestartCount === container.RestartCount &&
+        now.starts === container.starts;
+      if (same && engineRuns()) await startContainer(state, now);
+    });
+  } catch (error) {
+    // Meanwhile everything was removed.
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }
 
 // -- Command line -----------------------------------------------------------------------------------------------------------

@@ -14,10 +14,14 @@ const order = JSON.parse(Deno.readTextFileSync(`${directory}/order.json`)) as Ap
 const { behaviour, command } = order;
 showLife(order.id, "alive");
 
-function log(line: string, stream: "stdout" | "stderr" = "stdout"): void {
-  const text = line.replace(/\$\{([^}]+)\}/g, (_, names: string) => argument(names.split("|")) ?? "");
-  const entry = { log: text.endsWith("\n") ? text : `${text}\n`, stream, time: new Date().toISOString() };
+function log(text: string, stream: "stdout" | "stderr" = "stdout"): void {
+  const entry = { log: text, stream, time: new Date().toISOString() };
   Deno.writeTextFileSync(logFile(order.id), `${JSON.stringify(entry)}\n`, { append: true });
+}
+
+/** A text of a behaviour, with the container's arguments in it. */
+function filled(text: string): string {
+  return text.replace(/\$\{([^}]+)\}/g, (_, names: string) => argument(names.split("|")) ?? "");
 }
 
 /** The value of the first of these arguments that the container's command line has, as `--name value` or `--name=value`. */
@@ -114,7 +118,7 @@ async function serve({ hostname, port, listener, proxy }: Socket, started: numbe
     Deno.serve({ hostname, port, onListen() {}, ...tls }, reply);
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    log(`listen tcp :${port}: bind: address already in use`, "stderr");
+    log(`listen tcp :${port}: bind: address already in use\n`, "stderr");
     end(1);
   }
 }
@@ -122,8 +126,10 @@ async function serve({ hostname, port, listener, proxy }: Socket, started: numbe
 function answer(reply: Reply, started: number): Response {
   const { status = 200, type = "text/plain; charset=utf-8", body = "" } =
     reply.first !== undefined && Date.now() < started + reply.first.ms ? reply.first : reply;
-  const text = body.replace(/\$\{([^}]+)\}/g, (_, names: string) => argument(names.split("|")) ?? "");
-  return new Response(status === 204 || status === 304 ? null : text, { status, headers: { "content-type": type } });
+  return new Response(status === 204 || status === 304 ? null : filled(body), {
+    status,
+    headers: { "content-type": type },
+  });
 }
 
 /** Executes the command for real, with its output in the log; its exit code becomes the container's. */
@@ -202,16 +208,13 @@ async function logLines(output: ReadableStream<Uint8Array>, stream: "stdout" | "
   for await (const text of output.pipeThrough(new TextDecoderStream())) {
     const lines = (partial + text).split("\n");
     partial = lines.pop() ?? "";
-    for (const line of lines) log(line, stream);
+    for (const line of lines) log(`${line}\n`, stream);
   }
-  if (partial !== "") {
-    // No newline is added to a last line without one.
-    const entry = { log: partial, stream, time: new Date().toISOString() };
-    Deno.writeTextFileSync(logFile(order.id), `${JSON.stringify(entry)}\n`, { append: true });
-  }
+  // No newline is added to a last line without one.
+  if (partial !== "") log(partial, stream);
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const sockets = bindPublished();
   const line = command.join(" ");
   const fixed = behaviour.commands?.find(({ command }) => line === command || line.startsWith(`${command} `));
@@ -222,32 +225,35 @@ function main(): void {
     end(fixed.code ?? 0);
   }
   if (behaviour.executes || fixed !== undefined) {
-    void execute();
-    return;
+    return await execute();
   }
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => {
       if (!behaviour.ignoresTerm || order.init) end(behaviour.stopCode ?? 0);
     });
   }
-  // Keeps the process alive where it has nothing to serve.
-  setInterval(() => {}, 1 << 30);
-  const started = Date.now();
   if (behaviour.needsGpu !== undefined && !order.gpu) {
-    log(behaviour.needsGpu.line, "stderr");
+    sayReady();
+    log(`${behaviour.needsGpu.line}\n`, "stderr");
     end(behaviour.needsGpu.code);
   }
-  for (const { line, after: ms, stream } of behaviour.logs ?? []) after(ms, () => log(line, stream));
   if (order.hostNetwork) {
     for (const listener of behaviour.http ?? []) {
       sockets.push({ hostname: "0.0.0.0", port: insidePort(listener), listener, proxy: undefined });
     }
   }
-  for (const socket of sockets) after(socket.listener?.after, () => void serve(socket, started));
+  const started = Date.now();
+  const isSlow = ({ listener }: Socket) => (listener?.after ?? 0) > 0;
+  for (const socket of sockets) if (!isSlow(socket)) await serve(socket, started);
+  sayReady();
+  for (const socket of sockets.filter(isSlow)) after(socket.listener?.after, () => void serve(socket, started));
+  for (const { line, after: ms, stream } of behaviour.logs ?? []) after(ms, () => log(`${filled(line)}\n`, stream));
   const { exits } = behaviour;
   if (exits !== undefined && (exits.times === undefined || order.starts < exits.times)) {
     after(exits.after, () => end(exits.code));
   }
+  // Keeps the process alive where it has nothing to serve.
+  setInterval(() => {}, 1 << 30);
 }
 
-main();
+await main();

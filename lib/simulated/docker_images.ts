@@ -462,7 +462,7 @@ async function archiveOf(images: ImageFiles[]): Promise<Uint8Array<ArrayBuffer>>
   const blobs = new Map<string, Uint8Array<ArrayBuffer>>();
   const manifest: ArchivedImage[] = [];
   const index = [];
-  const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+  const json = (value: unknown) => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
   const path = (digest: string) => `blobs/${digest.replace(":", "/")}`;
   const descriptor = (kind: string, digest: string, size: number): Descriptor => {
     return { mediaType: `application/vnd.oci.image.${kind}`, size, digest };

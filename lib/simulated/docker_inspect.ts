@@ -36,7 +36,7 @@ export function containerDocument(state: State, container: Container): Json {
   const file = (name: string) => started ? `${containerDirectory(container.Id)}/${name}` : "";
   const running = State.Status === "running";
   // The address of the default bridge is shown on its own as well.
-  const own = endpoint(container.networks["bridge"] === undefined ? "" : container.address, container.Id);
+  const own = endpoint(container, container.networks["bridge"] === undefined ? undefined : state.networks["bridge"]);
   return document({
     Id: container.Id,
     Created: container.Created,
@@ -114,12 +114,11 @@ export function containerDocument(state: State, container: Container): Json {
       IPv6Gateway: "",
       MacAddress: own.MacAddress,
       Networks: Object.fromEntries(
-        Object.entries(container.networks).map(([name, aliases]) => [name, {
+        Object.entries(container.networks).sort().map(([name, aliases]) => [name, {
           IPAMConfig: null,
           Links: null,
           Aliases: aliases,
-          ...endpoint(container.address, container.Id),
-          NetworkID: container.starts > 0 ? state.networks[name]?.Id ?? "" : "",
+          ...endpoint(container, state.networks[name]),
           DriverOpts: null,
           DNSNames: null,
         }]),
@@ -129,15 +128,17 @@ export function containerDocument(state: State, container: Container): Json {
 }
 
 /** What a network gives a container; in the order of a network's entry. */
-function endpoint(address: string, id: string) {
-  const mac = `02:42:${address.split(".").map((part) => Number(part).toString(16).padStart(2, "0")).join(":")}`;
+function endpoint(container: Container, network: Network | undefined) {
+  const { address, Id } = container;
+  const own = address === "" || network === undefined ? "" : address.replace(/^172\.17\./, `172.${network.subnet}.`);
+  const mac = `02:42:${own.split(".").map((part) => Number(part).toString(16).padStart(2, "0")).join(":")}`;
   return {
-    MacAddress: address === "" ? "" : mac,
-    NetworkID: "",
-    EndpointID: address === "" ? "" : id,
-    Gateway: address === "" ? "" : "172.17.0.1",
-    IPAddress: address,
-    IPPrefixLen: address === "" ? 0 : 16,
+    MacAddress: own === "" ? "" : mac,
+    NetworkID: container.starts > 0 ? network?.Id ?? "" : "",
+    EndpointID: own === "" ? "" : Id,
+    Gateway: own === "" ? "" : `172.${network?.subnet}.0.1`,
+    IPAddress: own,
+    IPPrefixLen: own === "" ? 0 : 16,
     IPv6Gateway: "",
     GlobalIPv6Address: "",
     GlobalIPv6PrefixLen: 0,
@@ -245,13 +246,11 @@ export function networkDocument(state: State, name: string, { Id, Created, Drive
     ConfigFrom: { Network: "" },
     ConfigOnly: false,
     Containers: Object.fromEntries(
-      inside.map((container) => [container.Id, {
-        Name: container.Name.slice(1),
-        EndpointID: container.Id,
-        MacAddress: endpoint(container.address, container.Id).MacAddress,
-        IPv4Address: container.address === "" ? "" : `${container.address}/16`,
-        IPv6Address: "",
-      }]),
+      inside.map((container) => {
+        const { EndpointID, MacAddress, IPAddress } = endpoint(container, state.networks[name]);
+        const IPv4Address = IPAddress === "" ? "" : `${IPAddress}/16`;
+        return [container.Id, { Name: container.Name.slice(1), EndpointID, MacAddress, IPv4Address, IPv6Address: "" }];
+      }),
     ),
     Options: {},
     Labels,

@@ -6,10 +6,12 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { testWith } from "../../tests/permissions.ts";
 import { certificate } from "./docker_certificate.ts";
-import { imageArchive } from "./docker_images.ts";
-import type { KnownImage, Registry } from "./docker_registry.ts";
+import { type KnownImage, knownRegistry, type Registry } from "./docker_registry.ts";
 import type { Knobs } from "./docker_state.ts";
+
+const test = (name: string, fn: () => Promise<void>) => testWith(["read", "write", "run", "env"], name, fn);
 
 interface Result {
   code: number;
@@ -131,7 +133,7 @@ async function get(url: string): Promise<[number, string] | string> {
 
 const down = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?";
 
-Deno.test("an engine that is down is said to be, by every command in its own way", async () => {
+test("an engine that is down is said to be, by every command in its own way", async () => {
   await using engine = new Engine();
   assertEquals(await engine.ok("version --format {{.Server.Version}}"), "26.1.5+dfsg1");
   assertEquals(await engine.ok("info --format {{.DockerRootDir}}"), engine.state);
@@ -150,7 +152,7 @@ Deno.test("an engine that is down is said to be, by every command in its own way
   await engine.fails(["info", "--format", "{{.DockerRootDir}}"], 0, down);
 });
 
-Deno.test("images are pulled by tag and by digest, and found by name, id and beginning of an id", async () => {
+test("images are pulled by tag and by digest, and found by name, id and beginning of an id", async () => {
   await using engine = new Engine();
   const lines = (await engine.ok("pull portainer/portainer-ce:2.33.1")).replace(/[0-9a-f]{12,}/g, "#").split("\n");
   assertEquals(lines, [
@@ -201,7 +203,7 @@ Deno.test("images are pulled by tag and by digest, and found by name, id and beg
   );
 });
 
-Deno.test("what cannot be pulled fails in the registry's words", async () => {
+test("what cannot be pulled fails in the registry's words", async () => {
   await using engine = new Engine();
   const from = "Error response from daemon: ";
   const denied = (name: string) =>
@@ -252,8 +254,10 @@ Deno.test("what cannot be pulled fails in the registry's words", async () => {
   await engine.fails(["pull", "-q", "own/secret:1"], 1, denied("own/secret"));
 });
 
-Deno.test("an archive carries its image: the configuration's hash is the id that the image has after loading", async () => {
+test("an archive carries its image: the configuration's hash is the id that the image has after loading", async () => {
   await using engine = new Engine();
+  // Not before: this module needs a permission to be imported.
+  const { imageArchive } = await import("./docker_images.ts");
   const { archive, id } = await imageArchive(image({ executes: true }), ["local/server:1"]);
   const file = `${engine.state}/image.tar`;
   Deno.writeFileSync(file, archive);
@@ -282,7 +286,7 @@ Deno.test("an archive carries its image: the configuration's hash is the id that
   );
 });
 
-Deno.test("wrong options are refused as Docker refuses them, and unknown ones as the stand-in's limit", async () => {
+test("wrong options are refused as Docker refuses them, and unknown ones as the stand-in's limit", async () => {
   await using engine = new Engine();
   await engine.ok("pull -q busybox");
   const client = (text: string) => `docker: ${text}.\nSee 'docker create --help'.`;
@@ -360,7 +364,7 @@ Deno.test("wrong options are refused as Docker refuses them, and unknown ones as
   );
 });
 
-Deno.test("inspect shows what a container was made with", async () => {
+test("inspect shows what a container was made with", async () => {
   await using engine = new Engine();
   engine.knobs({ nvidia: true });
   engine.registry({
@@ -455,7 +459,7 @@ Deno.test("inspect shows what a container was made with", async () => {
   assert(Deno.statSync(volume).isDirectory);
 });
 
-Deno.test("a bind makes its missing source, and volumes live until somebody removes them", async () => {
+test("a bind makes its missing source, and volumes live until somebody removes them", async () => {
   await using engine = new Engine();
   await engine.ok(`create --name user -v ${engine.state}/made/deep:/x -v kept:/y -v /anonymous busybox`);
   assert(Deno.statSync(`${engine.state}/made/deep`).isDirectory);
@@ -473,7 +477,7 @@ Deno.test("a bind makes its missing source, and volumes live until somebody remo
   );
 });
 
-Deno.test("a container's life: created, running, exited, renamed, removed", async () => {
+test("a container's life: created, running, exited, renamed, removed", async () => {
   await using engine = new Engine();
   await engine.ok("pull -q portainer/agent:2.33.1");
   const id = await engine.ok("create --name agent portainer/agent:2.33.1");
@@ -526,31 +530,39 @@ Deno.test("a container's life: created, running, exited, renamed, removed", asyn
   await engine.fails(["rm", "-f", "agent-old"], 0, "Error response from daemon: No such container: agent-old");
 });
 
-Deno.test("servers listen on the published port when they are ready; before, connections are dropped", async () => {
+test("servers listen on the published port when they are ready; before, connections are dropped", async () => {
   await using engine = new Engine();
-  const [tls, plain, model] = [freePort(), freePort(), freePort()];
+  const [tls, plain, late, model] = [freePort(), freePort(), freePort(), freePort()];
   engine.registry({
     "own/slow:1": image({
       http: [
         { port: 443, tls: true, after: 150, paths: { "/": { body: "hello" } } },
         {
           port: 80,
-          paths: { "/health": { status: 200, body: "ok", first: { ms: 300, status: 503, body: "loading" } } },
+          paths: {
+            "/soon": { body: "ok", first: { ms: 200, status: 503 } },
+            "/never": { first: { ms: 1e9, status: 503, body: "loading" } },
+          },
         },
+        { port: 81, after: 1e9, paths: {} },
       ],
     }),
   });
-  await engine.ok(`run -d --name slow -p ${tls}:443 -p 127.0.0.1:${plain}:80 own/slow:1`);
-  assertEquals(await get(`http://127.0.0.1:${plain}/health`), [503, "loading"]);
-  assertEquals(typeof await get(`https://127.0.0.1:${tls}/`), "string");
-  await engine.until("the server is ready", async () => typeof await get(`https://127.0.0.1:${tls}/`) !== "string");
-  assertEquals(await get(`https://127.0.0.1:${tls}/`), [200, "hello"]);
+  await engine.ok(`run -d --name slow -p ${tls}:443 -p 127.0.0.1:${plain}:80 -p ${late}:81 own/slow:1`);
+  assertEquals(await get(`http://127.0.0.1:${plain}/never`), [503, "loading"]);
   assertEquals(await get(`http://127.0.0.1:${plain}/nothing`), [404, "404 page not found\n"]);
-  await engine.until("the model is loaded", async () => (await get(`http://127.0.0.1:${plain}/health`))[0] === 200);
+  assertEquals(await get(`http://127.0.0.1:${late}/`), "fetch failed");
+  (await Deno.connect({ port: late })).close();
+  await engine.until("the server listens", async () => typeof await get(`https://127.0.0.1:${tls}/`) !== "string");
+  assertEquals(await get(`https://127.0.0.1:${tls}/`), [200, "hello"]);
+  await engine.until("it has loaded", async () => (await get(`http://127.0.0.1:${plain}/soon`))[0] === 200);
   await engine.ok("stop slow");
-  assertEquals(await get(`http://127.0.0.1:${plain}/health`), "fetch failed");
+  assertEquals(await get(`http://127.0.0.1:${plain}/soon`), "fetch failed");
 
   // vLLM needs a GPU, and lists the model that its command line names, in the host's network at the port that this says.
+  const vllm = structuredClone(knownRegistry.images["vllm/vllm-openai:v0.10.1"] ?? null);
+  for (const listener of vllm?.behaviour.http ?? []) listener.after = 50;
+  engine.registry({ "vllm/vllm-openai:v0.10.1": vllm });
   await engine.ok("create --name no-gpu vllm/vllm-openai:v0.10.1 --model m");
   await engine.ok("start no-gpu");
   assertEquals(await engine.ok("wait no-gpu"), "1");
@@ -567,7 +579,7 @@ Deno.test("servers listen on the published port when they are ready; before, con
   assertEquals(JSON.parse((await get(`http://127.0.0.1:${model}/v1/models`))[1] ?? "").data[0].id, "org/name");
 });
 
-Deno.test("a port that is taken keeps a container from starting, and it stays created", async () => {
+test("a port that is taken keeps a container from starting, and it stays created", async () => {
   await using engine = new Engine();
   const port = freePort();
   const endpoint = "driver failed programming external connectivity on endpoint";
@@ -607,7 +619,7 @@ Deno.test("a port that is taken keeps a container from starting, and it stays cr
   });
 });
 
-Deno.test("restart policies bring a container back after a crash, a kill from outside and a start of the engine, not after a stop", async () => {
+test("restart policies bring a container back after a crash, a kill from outside and a start of the engine, not after a stop", async () => {
   await using engine = new Engine();
   engine.registry({
     "own/crash:1": image({ logs: [{ line: "started" }], exits: { after: 10, code: 3 } }),
@@ -643,35 +655,39 @@ Deno.test("restart policies bring a container back after a crash, a kill from ou
   ]);
 });
 
-Deno.test("after a boot the engine knows how its containers ended, and starts those whose policy says so", async () => {
+test("after a boot the engine knows how its containers ended, and starts those whose policy says so", async () => {
   await using engine = new Engine();
   await engine.ok("pull -q portainer/agent:2.33.1");
   for (const name of ["cut", "shut"]) {
     await engine.ok(`run -d --name ${name}-always --restart always portainer/agent:2.33.1`);
     await engine.ok(`run -d --name ${name} portainer/agent:2.33.1`);
   }
-  for (const [name, signal] of [["cut", "SIGKILL"], ["shut", "SIGTERM"]] as const) {
-    for (const container of [name, `${name}-always`]) {
-      const pid = String(await engine.of(container, ".State.Pid"));
-      const keeper = new TextDecoder().decode(
-        new Deno.Command("ps", { args: ["-o", "ppid=", "-p", pid] }).outputSync().stdout,
-      );
-      Deno.kill(Number(keeper), signal);
-      Deno.kill(Number(pid), signal);
-    }
+  const parent = (pid: number) =>
+    Number(
+      new TextDecoder().decode(
+        new Deno.Command("ps", { args: ["-o", "ppid=", "-p", String(pid)] }).outputSync().stdout,
+      ),
+    );
+  const signals = { cut: "SIGKILL", "cut-always": "SIGKILL", shut: "SIGTERM", "shut-always": "SIGTERM" } as const;
+  const pids: [number, Deno.Signal][] = [];
+  for (const [name, signal] of Object.entries(signals)) {
+    const pid = Number(await engine.of(name, ".State.Pid"));
+    pids.push([parent(pid), signal], [pid, signal]);
   }
+  for (const [pid, signal] of pids) Deno.kill(pid, signal);
+  await engine.until("all have ended", () => Promise.resolve(pids.every(([pid]) => parent(pid) === 0)));
   Deno.removeSync(`${engine.state}/docker.sock`);
   await engine.fails(["ps"], 1, down);
   await engine.ok("engine-start");
-  const state = async (
-    name: string,
-  ) => [await engine.of(name, ".State.Status"), await engine.of(name, ".State.ExitCode")];
+  const state = async (name: string) => {
+    return [await engine.of(name, ".State.Status"), await engine.of(name, ".State.ExitCode")];
+  };
   assertEquals(await state("cut"), ["exited", 255]);
   assertEquals(await state("shut"), ["exited", 2]);
   assertEquals([await state("cut-always"), await state("shut-always")], [["running", 0], ["running", 0]]);
 });
 
-Deno.test("commands are executed: output, exit codes, log, exec, signals as a first process gets them", async () => {
+test("commands are executed: output, exit codes, log, exec, signals as a first process gets them", async () => {
   await using engine = new Engine();
   await engine.ok("pull -q busybox");
   const run = await engine.run(["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7"]);
@@ -704,7 +720,7 @@ Deno.test("commands are executed: output, exit codes, log, exec, signals as a fi
   assertEquals([await engine.of("init", ".State.ExitCode"), await engine.of("handler", ".State.ExitCode")], [143, 9]);
 });
 
-Deno.test("a health check goes from starting to healthy or unhealthy", async () => {
+test("a health check goes from starting to healthy or unhealthy", async () => {
   await using engine = new Engine();
   engine.registry({
     "own/well:1": image({ health: { after: 100 } }),
@@ -730,7 +746,7 @@ Deno.test("a health check goes from starting to healthy or unhealthy", async () 
   );
 });
 
-Deno.test("ps shows what runs, and its name filter matches parts of names", async () => {
+test("ps shows what runs, and its name filter matches parts of names", async () => {
   await using engine = new Engine();
   engine.registry({ "own/stays:1": image({}) });
   for (const name of ["app", "app-old", "other"]) await engine.ok(`create --name ${name} -l tier=${name} own/stays:1`);
@@ -757,7 +773,7 @@ Deno.test("ps shows what runs, and its name filter matches parts of names", asyn
   );
 });
 
-Deno.test("clients at the same time do not lose each other's changes, and one name is given once", async () => {
+test("clients at the same time do not lose each other's changes, and one name is given once", async () => {
   await using engine = new Engine();
   engine.registry({ "own/stays:1": image({}) });
   await engine.ok("pull -q own/stays:1");

@@ -4,17 +4,26 @@
  * @module
  */
 
-import { failureOf } from "../container.ts";
-import type { Step } from "../engine.ts";
+import { contentDifference } from "../difference.ts";
+import type { Reading, Step } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
+import type { HostFile } from "../host.ts";
 import { Secret } from "../secret.ts";
-import { type Script, sh } from "../shell.ts";
+import { sh } from "../shell.ts";
+import { requireMode, requireOwner, requirePath } from "./path.ts";
+import {
+  type Attributes,
+  formatBytes,
+  send,
+  type Source,
+  sourceOfBytes,
+  sourceOfHostFile,
+  timeFor,
+} from "./transfer.ts";
 
-/** What a file has to be. */
-export interface FileSpec {
-  /** Its whole content. Text is written as UTF-8. */
-  readonly content: string | Uint8Array | Secret;
+/** Whose a file has to be. */
+interface Ownership {
   /** Its owner, by name or number. Default: `root`. */
   readonly owner?: string | number;
   /** Its group, by name or number. Default: `root`. */
@@ -23,15 +32,36 @@ export interface FileSpec {
   readonly mode?: number;
 }
 
-/** What is at a path. */
+/** What a file has to be whose content is stated. */
+export interface FileSpec extends Ownership {
+  /** Its whole content. Text is written as UTF-8. */
+  readonly content: string | Uint8Array | Secret;
+  readonly from?: never;
+}
+
+/** What a file has to be that is a copy. */
+export interface FileCopySpec extends Ownership {
+  /** The file on the host that it is a copy of, of any size. The setup declares it: `reads: ["/path"]`. */
+  readonly from: string;
+  readonly content?: never;
+}
+
+/** What is at a path, and what should be. */
 interface FileState {
-  readonly kind: "nothing" | "file" | "symbolic link" | "directory" | "other";
+  readonly found: "nothing" | "symbolic link" | "other" | FoundFile;
+  readonly source: Source;
+}
+
+/** A regular file. */
+interface FoundFile {
+  readonly size: number;
+  /** Missing where the size tells already that the content is another. */
+  readonly sha256: string | undefined;
   readonly mode: string;
   /** Number and name of the owner, as `stat` gives them. */
   readonly owner: readonly [string, string];
   readonly group: readonly [string, string];
-  readonly sha256: string;
-  /** The content, where it is text, short and not the one that is wanted. */
+  /** The content, where it is text, short, and may be shown. */
   readonly text: string | undefined;
 }
 
@@ -41,140 +71,157 @@ const SHOWN = 64 * 1024;
 /**
  * A regular file with this content, owner and mode. It appears whole or not at all: the content goes to a temporary file beside it,
  * readable by root only, is verified by size and hash, gets its owner and mode, and is then moved into place. Missing parent folders
- * are made (0755). A symbolic link at the path is replaced; a folder is an error. Equal content is not sent.
+ * are made (0755). A symbolic link at the path is replaced; a folder or a device there is an error. Equal content is not sent.
+ *
+ * A host file is streamed, with flat memory, after a look whether there is room for it. Sending may take 10 minutes and 1 second
+ * more for each 4 MiB; comparing, 1 minute and as much more. A host file that is missing, or changes while it is sent, is an error.
+ *
+ * The difference is shown for text that is stated and that not only its owner may read.
  *
  * Requirements, section 2: "Copying files". `pct push` is not used, since it exits 0 when it failed and truncates in place.
  *
  * @example
  * ```ts
  * const motd = file("/etc/motd", { content: "Welcome\n", mode: 0o644 });
+ * const model = file("/models/model.gguf", { from: "/srv/models/model.gguf", owner: "www-data" });
  * ```
  */
-export function file(path: string, spec: FileSpec): Step<FileState> {
-  if (!path.startsWith("/") || path.endsWith("/")) {
-    throw new TypeError(`Cannot manage the file "${path}" as its path has to be absolute and to name a file`);
+export function file(path: string, spec: FileSpec | FileCopySpec): Step<FileState> {
+  requirePath(path, "manage the file");
+  const { content, from } = spec;
+  if ((content === undefined) === (from === undefined)) {
+    throw new TypeError(`Cannot manage the file "${path}": expected either "content" or "from"`);
   }
-  const { content } = spec;
+  if (from !== undefined) requirePath(from, `copy to "${path}" from`);
+  const mode = spec.mode ?? (content instanceof Secret ? 0o600 : 0o644);
+  const { owner = "root", group = "root" } = spec;
+  requireMode(mode, path);
+  for (const one of [owner, group]) requireOwner(one, path);
+  const wanted: Attributes = { owner: String(owner), group: String(group), mode: mode.toString(8) };
   const bytes = content instanceof Uint8Array
     ? content
     : new TextEncoder().encode(content instanceof Secret ? content.reveal() : content);
-  const wanted = {
-    owner: String(spec.owner ?? "root"),
-    group: String(spec.group ?? "root"),
-    mode: (spec.mode ?? (content instanceof Secret ? 0o600 : 0o644)).toString(8),
-  };
-  let digest: string | undefined;
-  const sha256 = async () => digest ??= new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice())).toHex();
+  // What others may not read inside does not belong into a log.
+  const shown = typeof content === "string" && bytes.length <= SHOWN && (mode & 0o044) !== 0;
 
   return {
     title: `file ${path}`,
 
-    async probe({ container }) {
-      const wantedHash = await sha256();
-      const showContent = content instanceof Secret
-        ? sh`:`
-        : sh`[ "$h" = ${wantedHash} ] || head -c ${SHOWN + 1} "$p"`;
-      const { stdout } = await container.read(sh`p=${path}
-if [ -L "$p" ]; then echo link
-elif [ -d "$p" ]; then echo directory
-elif [ -f "$p" ]; then
-  h=$(sha256sum <"$p") && h=\${h%% *} && m=$(stat -c '%a %u %U %g %G' "$p") && echo "file $m $h" || exit 1
-  ${showContent}
-elif [ -e "$p" ]; then echo other
-else echo nothing; fi`);
-      return parseState(stdout);
+    async probe(at) {
+      if (from === undefined) {
+        const source = await sourceOfBytes(bytes);
+        return { source, found: await look(at, path, source.size, shown ? source.sha256 : undefined) };
+      }
+      const original = await requireHostFile(at, from);
+      if (original.size > SHOWN) at.progress(`comparing ${formatBytes(original.size)}`);
+      const [source, found] = await Promise.all([sourceOfHostFile(original), look(at, path, original.size)]);
+      return { source, found };
     },
 
-    diff(state) {
-      if (state.kind === "directory") {
-        throw new Failure(ExitCode.Step, `Cannot write the file "${path}" as there is a folder`, {
-          hint: "Remove the folder by hand if it may go",
-        });
-      }
-      if (state.kind !== "file") {
-        return [{
-          what: "file",
-          ...(state.kind === "nothing" ? {} : { from: state.kind }),
-          to: `${bytes.length} bytes, mode ${wanted.mode}`,
-        }];
+    diff({ found, source }) {
+      if (typeof found === "string") {
+        const to = `${formatBytes(source.size)}, mode ${wanted.mode}`;
+        return [{ what: "file", ...(found === "nothing" ? {} : { from: found }), to }];
       }
       const differences: Difference[] = [];
-      if (state.sha256 !== digest) differences.push(contentDifference(state.text, content, bytes));
-      if (state.mode !== wanted.mode) differences.push({ what: "mode", from: state.mode, to: wanted.mode });
-      if (!state.owner.includes(wanted.owner)) {
-        differences.push({ what: "owner", from: state.owner[1], to: wanted.owner });
+      if (found.sha256 !== source.sha256) {
+        differences.push(
+          shown && found.text !== undefined
+            ? contentDifference(found.text, content)
+            : otherContent(found, source, content),
+        );
       }
-      if (!state.group.includes(wanted.group)) {
-        differences.push({ what: "group", from: state.group[1], to: wanted.group });
-      }
-      return differences;
+      return [...differences, ...attributeDifferences(found, wanted)];
     },
 
-    async apply({ container }, state) {
-      const own = (target: Script) =>
-        sh`chown ${`${wanted.owner}:${wanted.group}`} "${target}" && chmod ${wanted.mode} "${target}"`;
-      if (state.kind === "file" && state.sha256 === digest) {
-        await container.write(sh`p=${path}; ${own(sh`$p`)}`);
-        return;
+    async apply(at, { found, source }) {
+      if (typeof found !== "string" && found.sha256 === source.sha256) {
+        await at.container.write(
+          sh`chown ${`${wanted.owner}:${wanted.group}`} ${path} && chmod ${wanted.mode} ${path}`,
+        );
+      } else {
+        await send(at, path, source, wanted);
       }
-      const folder = path.slice(0, path.lastIndexOf("/")) || "/";
-      const temporary = `${folder === "/" ? "" : folder}/.${path.slice(path.lastIndexOf("/") + 1)}.phoenix_setup`;
-      // Moved onto a symbolic link to a folder, the file would end up in that folder.
-      const output = await container.write(
-        sh`t=${temporary}
-mkdir -p ${folder} && rm -f "$t" && (umask 077; cat >"$t") || { rm -f "$t"; exit 1; }
-h=$(sha256sum <"$t"); s=$(wc -c <"$t")
-[ "\${h%% *}" = ${await sha256()} ] && [ "$s" -eq ${bytes.length} ] || { rm -f "$t"; echo "only $s of ${bytes.length} bytes arrived whole" >&2; exit 3; }
-${own(sh`$t`)} && { [ ! -d ${path} ] || rm -f ${path}; } && mv -f "$t" ${path} || { rm -f "$t"; exit 1; }`,
-        { stdin: bytes, codes: "any" },
-      );
-      if (output.code !== 0) throw failureOf(output, `Cannot write "${path}", which is as it was`);
     },
   };
 }
 
-function parseState(stdout: Uint8Array): FileState {
-  const newline = stdout.indexOf(0x0a);
-  const [kind, mode = "", uid = "", user = "", gid = "", group = "", sha256 = ""] = new TextDecoder()
-    .decode(stdout.subarray(0, newline)).split(" ");
-  const content = stdout.subarray(newline + 1);
-  let text: string | undefined;
-  try {
-    if (content.length <= SHOWN && !content.includes(0)) {
-      text = new TextDecoder("utf-8", { fatal: true }).decode(content);
+/** The file on the host; a {@linkcode Failure} where there is none. */
+export async function requireHostFile({ host }: Reading, path: string): Promise<HostFile> {
+  const original = await host.file(path);
+  if (original === undefined) {
+    throw new Failure(ExitCode.Step, `Cannot copy "${path}" as there is no such file on the host`);
+  }
+  return original;
+}
+
+/** What differs in owner, group and mode. `of` tells which file of several it is. */
+export function attributeDifferences(
+  found: Pick<FoundFile, "mode" | "owner" | "group">,
+  wanted: Attributes,
+  of = "",
+): Difference[] {
+  const differences: Difference[] = [];
+  if (found.mode !== wanted.mode) differences.push({ what: `mode${of}`, from: found.mode, to: wanted.mode });
+  for (const what of ["owner", "group"] as const) {
+    if (!found[what].includes(wanted[what])) {
+      differences.push({ what: `${what}${of}`, from: found[what][1], to: wanted[what] });
     }
-  } catch { /* it is not text */ }
-  const kinds = { file: "file", link: "symbolic link", directory: "directory", nothing: "nothing" } as const;
+  }
+  return differences;
+}
+
+/** Looks at a path. The hash is worth its time only where the size is the wanted one. With `unless`, text of another hash is read. */
+async function look(at: Reading, path: string, size: number, unless?: string): Promise<FileState["found"]> {
+  const text = unless === undefined ? sh`:` : sh`[ "$h" = ${unless} ] || head -c ${SHOWN + 1} "$p"`;
+  const { stdout } = await at.container.read(
+    sh`p=${path}
+if [ -L "$p" ]; then echo link
+elif [ -d "$p" ]; then echo folder
+elif [ -f "$p" ]; then
+  s=$(stat -c '%a %u %U %g %G %s' "$p") && h=- || exit
+  [ "\${s##* }" != ${size} ] || { h=$(sha256sum <"$p") && h=\${h%% *}; } || exit
+  echo "file $s $h"
+  ${text}
+elif [ -b "$p" ] || [ -c "$p" ]; then echo device
+elif [ -e "$p" ]; then echo other
+else echo nothing; fi`,
+    { timeout: timeFor(60_000, size) },
+  );
+  const newline = stdout.indexOf(0x0a);
+  const words = new TextDecoder().decode(stdout.subarray(0, newline)).split(" ");
+  const [kind, mode = "", uid = "", user = "", gid = "", group = "", bytes, sha256 = ""] = words;
+  if (kind === "nothing" || kind === "other") return kind;
+  if (kind === "link") return "symbolic link";
+  if (kind !== "file") {
+    throw new Failure(ExitCode.Step, `Cannot write the file "${path}" as there is a ${kind}`, {
+      hint: `Remove the ${kind} by hand if it may go`,
+    });
+  }
   return {
-    kind: kinds[kind as keyof typeof kinds] ?? "other",
+    size: Number(bytes),
+    sha256: sha256 === "-" ? undefined : sha256,
     mode,
     owner: [uid, user],
     group: [gid, group],
-    sha256,
-    text,
+    text: unless === undefined ? undefined : textOf(stdout.subarray(newline + 1)),
   };
 }
 
-function contentDifference(from: string | undefined, to: FileSpec["content"], bytes: Uint8Array): Difference {
-  if (from === undefined || typeof to !== "string" || bytes.length > SHOWN) {
-    return { what: "content", to: to instanceof Secret ? `${to}` : `${bytes.length} other bytes` };
+/** Short content as text; `undefined` where it is not. */
+function textOf(content: Uint8Array): string | undefined {
+  if (content.length > SHOWN || content.includes(0)) return undefined;
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content);
+  } catch {
+    return undefined;
   }
-  return { what: `content:\n${lineDifference(from, to)}` };
 }
 
-/** The lines that two texts do not share at their ends, as `-` and `+`; at most 40 of each. */
-function lineDifference(from: string, to: string): string {
-  const before = from.split("\n");
-  const after = to.split("\n");
-  let start = 0;
-  while (start < before.length && start < after.length && before[start] === after[start]) start++;
-  let end = 0;
-  const most = Math.min(before.length, after.length) - start;
-  while (end < most && before[before.length - 1 - end] === after[after.length - 1 - end]) end++;
-  const part = (lines: string[], sign: string) => {
-    const own = lines.slice(start, lines.length - end);
-    const more = own.length > 40 ? [`${sign} (${own.length - 40} more lines)`] : [];
-    return [...own.slice(0, 40).map((line) => `${sign} ${line}`), ...more];
-  };
-  return [`@ line ${start + 1}`, ...part(before, "-"), ...part(after, "+")].join("\n");
+function otherContent(found: FoundFile, source: Source, content: FileSpec["content"] | undefined): Difference {
+  if (content instanceof Secret) return { what: "content", to: `${content}` };
+  if (content !== undefined) return { what: "content", to: `${source.size} other bytes` };
+  // Two sizes can read the same.
+  const [from, to] = [formatBytes(found.size), formatBytes(source.size)];
+  return from === to ? { what: "content", to: `other ${to}` } : { what: "content", from, to };
 }

@@ -1,0 +1,129 @@
+/**
+ * The Docker engine, and what the steps of Docker ask it.
+ *
+ * @module
+ */
+
+import { failureOf, type Output } from "../../container.ts";
+import type { Reading, Step } from "../../engine.ts";
+import { ExitCode, Failure } from "../../errors.ts";
+import { type Script, sh } from "../../shell.ts";
+
+/** How long the engine may take to answer after the container's start. */
+const ENGINE_TIMEOUT = 60_000;
+/** What must be free below Docker's data before anything is fetched or replaced, in bytes. */
+const LEAST_FREE = 512 * 1024 * 1024;
+
+/**
+ * The Docker engine answers. Where it does not, its service is started and waited for, for a minute.
+ *
+ * @example
+ * ```ts
+ * const ready = engine();
+ * ```
+ */
+export function engine(): Step<Output> {
+  const look = ({ container }: Reading) =>
+    container.read(sh`docker version --format '{{.Server.Version}}'`, { codes: "any", timeout: "30s" });
+  return {
+    title: "Docker engine answers",
+    probe: look,
+    diff: (output) => output.code === 0 ? [] : [{ what: "engine", from: output.errorText, to: "answers" }],
+    async apply(at, output) {
+      if (output.code === 127) {
+        throw new Failure(ExitCode.Step, "Docker is not installed inside the container", {
+          hint: "The orchestrator installs it where the container's features have nesting=1",
+        });
+      }
+      await at.container.write(sh`command -v systemctl >/dev/null && systemctl start docker`, { codes: "any" });
+      const started = performance.now();
+      while ((output = await look(at)).code !== 0) {
+        // Only an engine that is still on its way is worth waiting for.
+        if (!/cannot connect to the docker daemon/i.test(output.errorText)) throw failureOf(output);
+        if (performance.now() - started > ENGINE_TIMEOUT) {
+          throw failureOf(output, "The Docker engine did not answer within 1 min", ExitCode.Timeout);
+        }
+        await at.pause(1_000);
+      }
+    },
+  };
+}
+
+/** The part of `docker image inspect` that is used. */
+export interface ImageInfo {
+  readonly Id: string;
+  readonly RepoTags?: readonly string[] | null;
+  readonly RootFS?: { readonly Layers?: readonly string[] | null } | null;
+  readonly Config?: ImageConfig | null;
+}
+
+/** The part of an image's configuration that is used. */
+export interface ImageConfig {
+  readonly Env?: readonly string[] | null;
+  readonly [key: string]: unknown;
+}
+
+/** The image of this name, or `undefined` where Docker says that there is none. */
+export async function inspectImage(
+  container: Reading["container"],
+  reference: string,
+): Promise<ImageInfo | undefined> {
+  return await inspect<ImageInfo>(container, sh`docker image inspect ${reference}`);
+}
+
+/** Runs a `docker … inspect`: the object, or `undefined` where Docker says that there is none. */
+export async function inspect<T>(container: Reading["container"], script: Script): Promise<T | undefined> {
+  const output = await container.read(script, { codes: [0, 1] });
+  if (output.code === 0) return (JSON.parse(output.text) as T[])[0];
+  if (missing(output).length > 0) return undefined;
+  throw failureOf(output);
+}
+
+/** The lines in which Docker, whatever its version, says that something is not there. */
+export function missing(output: Output): string[] {
+  return output.errorText.split("\n").filter((line) =>
+    /no such (?:image|container|object|network)|network .+ not found/i.test(line)
+  );
+}
+
+/** Throws a {@linkcode Failure} unless `needed` bytes, 512 MiB by default, are free where Docker keeps its data. */
+export async function requireSpace({ container }: Reading, needed = LEAST_FREE): Promise<void> {
+  const output = await container.read(
+    sh`d=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
+[ -d "$d" ] || d=/
+df -Pk "$d" | tail -n 1`,
+  );
+  const free = Number(output.text.trim().split(/\s+/)[3]) * 1024;
+  if (free >= needed) return;
+  if (Number.isNaN(free)) throw failureOf(output, "Cannot tell how much space is free for Docker inside the container");
+  const mebibytes = (bytes: number, round: (n: number) => number) => `${round(bytes / 1024 / 1024)} MiB`;
+  const lacking = Math.ceil((needed - free) / 1024 ** 3) + 1;
+  throw new Failure(
+    ExitCode.Step,
+    `Only ${mebibytes(free, Math.floor)} are free for Docker inside the container, expected at least ` +
+      mebibytes(needed, Math.ceil),
+    {
+      hint: "Free some space (docker system df), or enlarge the disk: " +
+        `pct resize ${container.ctid} rootfs +${Math.max(lacking, 8)}G`,
+    },
+  );
+}
+
+/**
+ * Throws a `TypeError` unless this can be the name of an image: `name`, `name:tag`, `registry:5000/name@sha256:…`. An id can, too.
+ */
+export function requireReference(reference: string): void {
+  if (!/^[A-Za-z0-9][\w./:@-]*$/.test(reference)) {
+    throw new TypeError(
+      `Cannot use ${
+        JSON.stringify(reference)
+      } as an image: expected a name with a tag or a digest, such as "busybox:1.37"`,
+    );
+  }
+}
+
+/** A name of an image as Docker shows it: `busybox:latest` for `docker.io/library/busybox`. */
+export function familiarName(reference: string): string {
+  const name = reference.replace(/^(?:index\.)?docker\.io\//, "").replace(/^library\/(?=[^/]+$)/, "");
+  return /[:@][^/]*$/.test(name) ? name : `${name}:latest`;
+}

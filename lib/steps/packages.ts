@@ -1,0 +1,291 @@
+/**
+ * Debian packages inside the container.
+ *
+ * @module
+ */
+
+import { type CommandOptions, failureOf, type Output } from "../container.ts";
+import type { Step, Writing } from "../engine.ts";
+import { ExitCode, Failure } from "../errors.ts";
+import type { Difference } from "../events.ts";
+import { type Script, sh } from "../shell.ts";
+import { type Duration, formatDuration, milliseconds } from "../time.ts";
+
+/** How packages have to be. */
+export interface PackagesSpec {
+  /** Whether they have to be there. Default: `present`. */
+  readonly state?: "present" | "absent";
+  /** How long another apt or dpkg is waited for. Default: 10 minutes. */
+  readonly within?: Duration;
+}
+
+/** One of the packages that a setup states. */
+interface Wanted {
+  readonly name: string;
+  readonly architecture: string | undefined;
+  readonly version: string | undefined;
+}
+
+/** A package as dpkg knows it. */
+interface Known {
+  readonly name: string;
+  readonly architecture: string;
+  readonly version: string;
+  /** dpkg's word: `installed`, `half-configured`, `config-files`, … */
+  readonly status: string;
+  /** `ok`, or `reinstreq`. */
+  readonly flag: string;
+}
+
+/** How long one call of apt may take. */
+const APT_TIMEOUT = "1h";
+/** The time between two tries while another apt or dpkg is at work, in milliseconds. */
+const PAUSE = 2_000;
+/** Nobody is there to answer, needrestart restarts what has to be, and a changed configuration file stays as it is. */
+const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
+
+/**
+ * Debian packages that are there (`curl`), at this very version (`jq=1.6-2`, as `apt-cache madison` shows it), of an architecture
+ * (`libc6:i386`), or absent. Stating a version permits a downgrade to it. Without recommended packages; changed configuration files
+ * of a package stay as they are; nothing is ever asked.
+ *
+ * Nothing else is removed: packages that conflict with a stated one, or need one that has to go, are an error that names them.
+ * Removed packages leave their configuration files behind.
+ *
+ * Another apt or dpkg is waited for, and an interrupted one is finished first. The lists are refreshed only when something is to be
+ * installed and they are missing, older than a day, or do not have it. An unknown package is an error.
+ *
+ * Requirements, section 2: "Executing commands inside the container: install software".
+ *
+ * @example
+ * ```ts
+ * const tools = packages(["ca-certificates", "curl", "jq=1.6-2.1"]);
+ * const noMail = packages(["exim4-base"], { state: "absent" });
+ * ```
+ */
+export function packages(names: readonly string[], spec: PackagesSpec = {}): Step<readonly Known[]> {
+  const { state = "present" } = spec;
+  if (names.length === 0) throw new TypeError("Cannot manage packages: expected at least one name");
+  if (state !== "present" && state !== "absent") {
+    throw new TypeError(`Cannot make packages "${state}": expected "present" or "absent"`);
+  }
+  const wanted = names.map((name) => parse(name, state));
+  const patience = milliseconds(spec.within ?? "10m");
+  const title = `${names.length === 1 ? "package" : "packages"} ${names.join(", ")}${
+    state === "absent" ? " absent" : ""
+  }`;
+
+  return {
+    title,
+
+    async probe({ container }) {
+      // Names without their architecture: of one that is for "all", dpkg-query knows none other.
+      const { code, text } = await container.read(
+        sh`command -v dpkg-query >/dev/null || exit 127
+dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Status}\t\${db:Status-Eflag}\n' ${
+          wanted.map(({ name }) => name)
+        }`,
+        { codes: [0, 1, 127] },
+      );
+      if (code === 127) return [];
+      return text.split("\n").filter((line) => line !== "").map((line) => {
+        const [name = "", architecture = "", version = "", status = "", flag = ""] = line.split("\t");
+        return { name, architecture, version, status, flag };
+      });
+    },
+
+    diff: (known) => wanted.flatMap((one) => difference(one, known, state)),
+
+    async apply(at, known) {
+      const missing = wanted.filter((one) => difference(one, known, state).length > 0);
+      const queue = { at, deadline: performance.now() + patience, patience };
+      if ((await at.container.read(sh`command -v apt-get`, { codes: [0, 1, 127] })).code !== 0) {
+        throw new Failure(ExitCode.Step, "Cannot manage packages as there is no apt-get inside the container");
+      }
+      if (state === "present") await requireCandidates(queue, missing);
+      at.progress("finishing what dpkg may have left");
+      // Where a package cannot be configured, apt says so below, unless it is the one to be removed.
+      await run(queue, sh`dpkg --force-confold --configure -a`);
+      const output = state === "present" ? await install(queue, missing, known) : await remove(queue, missing, known);
+      if (output.code !== 0) {
+        throw failureOf(output, `apt could not ${state === "present" ? "install" : "remove"} ${listed(missing)}`);
+      }
+    },
+  };
+}
+
+function parse(text: string, state: "present" | "absent"): Wanted {
+  const match = /^([a-z0-9][a-z0-9+.-]*[a-z0-9+.])(?::([a-z0-9-]+))?(?:=([0-9][A-Za-z0-9.+~:-]*))?$/.exec(text);
+  // apt reads "name-" as a wish to remove.
+  if (!match) {
+    throw new TypeError(
+      `Cannot manage the package ${JSON.stringify(text)}: expected a name such as "curl", "jq=1.6-2.1" or "libc6:i386"`,
+    );
+  }
+  const [, name, architecture, version] = match;
+  if (state === "absent" && version !== undefined) {
+    throw new TypeError(`Cannot make "${text}" absent: expected a name without a version`);
+  }
+  return { name: name!, architecture, version };
+}
+
+/** The instances of a stated package; there can be one for each architecture. */
+function instances({ name, architecture }: Wanted, known: readonly Known[]): Known[] {
+  return known.filter((one) =>
+    one.name === name && (architecture === undefined || [architecture, "all"].includes(one.architecture))
+  );
+}
+
+function difference(wanted: Wanted, known: readonly Known[], state: "present" | "absent"): Difference[] {
+  const what = `package ${fullName(wanted)}`;
+  // "config-files": removed, all but those. "not-installed": mentioned by others only.
+  const there = instances(wanted, known).filter(({ status }) => !["not-installed", "config-files"].includes(status));
+  const found = there[0];
+  if (state === "absent") return found ? [{ what, from: describe(found) }] : [];
+  const right = there.some((one) => isWhole(one) && (wanted.version ?? one.version) === one.version);
+  if (right) return [];
+  const to = wanted.version ?? "installed";
+  return [{ what, ...(found ? { from: describe(found) } : {}), to }];
+}
+
+function isWhole({ status, flag }: Known): boolean {
+  return status === "installed" && flag === "ok";
+}
+
+function describe(known: Known): string {
+  return isWhole(known) ? known.version : known.flag === "ok" ? known.status : `${known.status}, ${known.flag}`;
+}
+
+function fullName({ name, architecture }: Wanted): string {
+  return architecture === undefined ? name : `${name}:${architecture}`;
+}
+
+function listed(wanted: readonly Wanted[]): string {
+  return wanted.map((one) => `"${fullName(one)}"`).join(", ");
+}
+
+/** What calls of apt and dpkg have in common: they queue up behind those of others. */
+interface Queue {
+  readonly at: Writing;
+  readonly deadline: number;
+  readonly patience: number;
+}
+
+/**
+ * Runs a command of apt or dpkg, again and again while another one holds a lock that it needs. apt's own
+ * `DPkg::Lock::Timeout` knows nothing of the locks of its lists and its archives, and dpkg has no such option.
+ */
+async function run({ at, deadline, patience }: Queue, script: Script): Promise<Output> {
+  const options: CommandOptions = { codes: "any", timeout: APT_TIMEOUT };
+  for (;;) {
+    const output = await at.container.write(
+      sh`${UNATTENDED}
+${script}`,
+      options,
+    );
+    const holder = output.code === 0 ? undefined : lockHolder(output.errorText);
+    if (holder === undefined) return output;
+    if (performance.now() >= deadline) {
+      throw failureOf(
+        output,
+        `Waited ${formatDuration(patience)} for another apt or dpkg in vain; it is ${holder}`,
+        ExitCode.Timeout,
+      );
+    }
+    at.progress(`waiting for another apt or dpkg: ${holder}`);
+    await at.pause(PAUSE);
+  }
+}
+
+/** Who holds the lock that a command of apt or dpkg failed for, if that is why it failed. */
+function lockHolder(errorText: string): string | undefined {
+  if (!/could not get lock|unable to (?:acquire|lock)|lock was locked by another/i.test(errorText)) return undefined;
+  const process = /held by process (\d+(?: \(.*?\))?)|by another process with pid (\d+)/.exec(errorText);
+  return process ? `process ${process[1] ?? process[2]}` : "a process that apt does not name";
+}
+
+/** apt takes a name that it does not know for a regular expression, and installs whatever matches: it must know every one. */
+async function requireCandidates(queue: Queue, wanted: readonly Wanted[]): Promise<void> {
+  const { at } = queue;
+  const look = async () => {
+    const { text } = await at.container.read(
+      // A list that does not change keeps its time; the folder's is that of the last refreshment, see below.
+      sh`[ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || ls /var/lib/apt/lists | grep _Packages
+apt-cache madison ${wanted.map(fullName)}`,
+      { codes: "any" },
+    );
+    const lines = text.split("\n");
+    const candidates = lines.map((line) => line.split("|").map((field) => field.trim()))
+      .filter((fields) => fields.length === 3);
+    const versions = ({ name, architecture }: Wanted) =>
+      candidates.filter(([of]) => of === name || of === `${name}:${architecture}`).map(([, version]) => version!);
+    return {
+      isFresh: lines.some((line) => line.includes("_Packages")),
+      versions,
+      unknown: wanted.filter((one) =>
+        one.version === undefined ? versions(one).length === 0 : !versions(one).includes(one.version)
+      ),
+    };
+  };
+  let lists = await look();
+  if (lists.isFresh && lists.unknown.length === 0) return;
+  at.progress("refreshing the lists of packages");
+  // Without the option, apt succeeds when it could not fetch a list. One source that fails need not be the one that matters.
+  const refreshed = await run(
+    queue,
+    sh`apt-get -q -o APT::Update::Error-Mode=any update && touch /var/lib/apt/lists`,
+  );
+  lists = await look();
+  const [first] = lists.unknown;
+  if (first === undefined) return;
+  if (refreshed.code !== 0) {
+    throw failureOf(refreshed, `apt could not refresh its lists, and does not know ${listed(lists.unknown)}`);
+  }
+  const versions = lists.versions(first);
+  throw new Failure(
+    ExitCode.Step,
+    versions.length === 0
+      ? `apt knows no package ${listed(lists.unknown.filter((one) => lists.versions(one).length === 0))}`
+      : `apt knows no version "${first.version}" of "${fullName(first)}", but ${[...new Set(versions)].join(", ")}`,
+    {
+      hint: 'Look at the sources in "/etc/apt" inside the container; a virtual package is stated by the name of one ' +
+        "that provides it",
+    },
+  );
+}
+
+async function install(queue: Queue, wanted: readonly Wanted[], known: readonly Known[]): Promise<Output> {
+  queue.at.progress(`installing ${wanted.length === 1 ? "a package" : `${wanted.length} packages`}`);
+  const options = [
+    // apt calls a package that was cut off while it was unpacked "already the newest version".
+    ...(wanted.flatMap((one) => instances(one, known)).some(isTorn) ? ["--reinstall"] : []),
+    ...(wanted.some(({ version }) => version !== undefined) ? ["--allow-downgrades"] : []),
+  ];
+  return await run(
+    queue,
+    sh`apt-get -q -y --no-install-recommends --no-remove ${options} -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 install ${
+      wanted.map((one) => one.version === undefined ? fullName(one) : `${fullName(one)}=${one.version}`)
+    }`,
+  );
+}
+
+function isTorn({ status, flag }: Known): boolean {
+  return status === "half-installed" || flag !== "ok";
+}
+
+async function remove(queue: Queue, wanted: readonly Wanted[], known: readonly Known[]): Promise<Output> {
+  const names = wanted.map(fullName);
+  const { text } = await queue.at.container.read(sh`apt-get -q -s remove ${names}`);
+  const ours = new Set([...names, ...wanted.flatMap((one) => instances(one, known)).map(({ name }) => name)]);
+  const others = [...text.matchAll(/^(?:Remv|Purg) (\S+)/gm)].map(([, name]) => name!).filter((name) =>
+    !ours.has(name) && !ours.has(name.split(":")[0]!)
+  );
+  if (others.length > 0) {
+    const all = others.map((name) => `"${name}"`).join(", ");
+    throw new Failure(ExitCode.Step, `Cannot remove ${listed(wanted)} as ${all} would have to go, too`, {
+      hint: `State ${all} as absent if that is meant`,
+    });
+  }
+  queue.at.progress(`removing ${wanted.length === 1 ? "a package" : `${wanted.length} packages`}`);
+  return await run(queue, sh`apt-get -q -y -o Dpkg::Use-Pty=0 remove ${names}`);
+}

@@ -1,0 +1,165 @@
+/**
+ * Scripts that run inside the container.
+ *
+ * @module
+ */
+
+import { failureOf } from "../container.ts";
+import type { Step } from "../engine.ts";
+import { Secret } from "../secret.ts";
+import { lines, Script, sh } from "../shell.ts";
+import type { Duration } from "../time.ts";
+import { requireHostFile } from "./file.ts";
+import { requirePath } from "./path.ts";
+
+/** What a script is, and when and how it runs. */
+export type ScriptSpec =
+  & {
+    /** The program that is given the script. Default: what the script's `#!` line says, else `/bin/sh`. */
+    readonly interpreter?: string;
+    /** The script's arguments; never a secret, as every process inside can read them. Default: none. */
+    readonly arguments?: readonly (string | number)[];
+    /** Files and folders inside whose content the script works from: it runs again when that changes. Default: none. */
+    readonly inputs?: readonly string[];
+    /** `changed`: it runs again when it, its arguments, environment or inputs change; `once`: never again. Default: `changed`. */
+    readonly when?: "once" | "changed";
+    /** The user inside to run as. Default: `root`. */
+    readonly user?: string;
+    /** After this the script is ended and the step fails. Default: 10 minutes. */
+    readonly timeout?: Duration;
+    /** Variables beyond the few that every command gets (`PATH`, `HOME`, `LANG`). A value can be a secret. Default: none. */
+    readonly environment?: Readonly<Record<string, string | Secret>>;
+  }
+  & ({
+    /** The script. */
+    readonly content: string;
+    readonly from?: never;
+  } | {
+    /** The file on the host with the script. The setup declares it: `reads: ["/path"]`. */
+    readonly from: string;
+    readonly content?: never;
+  });
+
+/** What the script is now, and what the marker says of its last run. */
+interface ScriptState {
+  readonly content: string;
+  /** Of all that it runs with. */
+  readonly digest: string;
+  /** The digest of its last run that succeeded; `-` where there was none. */
+  readonly marked: string;
+}
+
+/** Where it is noted that a script ran. */
+const MARKERS = "/var/lib/phoenix_setup/scripts";
+/** Where a script is while it runs: only root can write there, and it is emptied by a restart. */
+const RUNNING = "/run/phoenix_setup.script";
+
+/**
+ * A script has run inside, with success: once, or whenever it, its interpreter, user, arguments, environment or inputs have changed
+ * since. It runs in `/`, from a file that only its user can read and that is removed afterwards, with nothing on its stdin; what it
+ * writes is logged as it comes. Where it ends with another exit code than 0, the step fails and the script runs again next time, as
+ * it does after a run that was cut off: it has to bear that.
+ *
+ * A marker below `/var/lib/phoenix_setup/scripts`, named after the title, holds a hash over all of this; the title is the script's
+ * identity. Remove the marker to have it run again. A script that changes its own inputs never settles, which is an error.
+ *
+ * Requirements, section 2: "Running specific applications or scripts inside the container".
+ *
+ * @example
+ * ```ts
+ * import { Secret } from "../secret.ts";
+ *
+ * const index = script("search index", {
+ *   content: "#!/bin/sh -e\nbuild-index --out \"$1\" /srv/documents\n",
+ *   arguments: ["/var/lib/index"],
+ *   inputs: ["/srv/documents"],
+ *   environment: { TOKEN: new Secret("API token", "abc") },
+ *   timeout: "30m",
+ * });
+ * ```
+ */
+export function script(title: string, spec: ScriptSpec): Step<ScriptState> {
+  const { content, from, inputs = [], when = "changed", user = "root", environment = {} } = spec;
+  if (title === "") throw new TypeError("Cannot run a script without a title, by which it is known");
+  if ((content === undefined) === (from === undefined)) {
+    throw new TypeError(`Cannot run the script "${title}": expected either "content" or "from"`);
+  }
+  if (content === "") throw new TypeError(`Cannot run the script "${title}" as it is empty`);
+  if (from !== undefined) requirePath(from, "run the script");
+  for (const input of inputs) requirePath(input, `use as input of the script "${title}"`);
+  if (!/^[A-Za-z_][\w-]*$/.test(user)) {
+    throw new TypeError(`Cannot run the script "${title}" as "${user}": expected the name of a user`);
+  }
+  for (const name of Object.keys(environment)) {
+    if (!/^[A-Za-z_]\w*$/.test(name)) {
+      throw new TypeError(
+        `Cannot give the script "${title}" the variable "${name}": expected a name such as MODEL_PATH`,
+      );
+    }
+  }
+  const args = (spec.arguments ?? []).map(String);
+  const variables = Object.entries(environment);
+
+  return {
+    title,
+
+    async probe(at) {
+      const text = content ?? await (await requireHostFile(at, from!)).text();
+      const { text: answer } = await at.container.read(
+        lines(
+          sh`grep . ${await markerOf(title)} 2>/dev/null || echo -`,
+          ...inputs.map((input) => sh`find -H ${input} -type f -exec sha256sum {} + 2>/dev/null | sort | sha256sum`),
+        ),
+        { timeout: "10m" },
+      );
+      const [marked = "", ...seen] = answer.split("\n");
+      const values = variables.map(([name, value]) => [name, value instanceof Secret ? value.reveal() : value]);
+      const all = [text, spec.interpreter, user, args, values, inputs, seen];
+      return { content: text, marked, digest: await sha256(JSON.stringify(all)) };
+    },
+
+    diff({ marked, digest }) {
+      if (marked === "-") return [{ what: "has not run yet" }];
+      if (when === "once" || marked === digest) return [];
+      return [{ what: "has changed since it ran, or something that it works with has" }];
+    },
+
+    async apply({ container }, { content, digest }) {
+      const become = user === "root" ? [] : ["runuser", "-u", user, "--"];
+      const command = sh`${[...become, ...interpreterOf(content, spec.interpreter), RUNNING, ...args]}`;
+      const marker = await markerOf(title);
+      const whole = sh`t=${RUNNING}
+trap 'rm -f "$t"' EXIT
+trap 'exit 143' HUP INT TERM
+rm -f "$t" && (umask 077; set -C; cat >"$t") && h=$(sha256sum <"$t") || exit
+[ "\${h%% *}" = ${await sha256(content)} ] || { echo 'The script did not arrive as it was sent' >&2; exit 1; }
+chown ${user} "$t" && chmod 700 "$t" && cd / || exit
+HOME=~${user}; export HOME
+${lines(...variables.map(([name, value]) => sh`export ${name}=${value}`))}
+${command} </dev/null || exit
+mkdir -p ${MARKERS} && (umask 077; echo ${digest} >${marker})`;
+      const output = await container.write(
+        // What a person wants to see of a failure is not how the script got there.
+        new Script(whole.text, command.display),
+        { stdin: content, codes: "any", ...(spec.timeout === undefined ? {} : { timeout: spec.timeout }) },
+      );
+      if (output.code !== 0) throw failureOf(output, `Script failed with exit code ${output.code}`);
+    },
+  };
+}
+
+/** Titles can have any characters, so their names are told apart by a hash. */
+async function markerOf(title: string): Promise<string> {
+  return `${MARKERS}/${title.replace(/[^A-Za-z0-9.-]+/g, "_").slice(0, 80)}.${(await sha256(title)).slice(0, 8)}`;
+}
+
+/** What the kernel would run: the program of the `#!` line, and the rest of that line as one argument. */
+function interpreterOf(content: string, stated: string | undefined): string[] {
+  if (stated !== undefined) return [stated];
+  const [, program, argument] = /^#![ \t]*(\S+)[ \t]*(.*?)\s*(?:\n|$)/.exec(content) ?? [];
+  return program === undefined ? ["/bin/sh"] : argument ? [program, argument] : [program];
+}
+
+async function sha256(text: string): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex();
+}

@@ -1,0 +1,251 @@
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { hostFile, hostFiles } from "../../tests/host_files.ts";
+import { LocalShell } from "../../tests/local_shell.ts";
+import { testWith } from "../../tests/permissions.ts";
+import { ensure, on, StubContainer } from "../../tests/stubs.ts";
+import type { CommandOptions } from "../container.ts";
+import { StepFailed } from "../engine.ts";
+import { ExitCode } from "../errors.ts";
+import type { RunEvent } from "../events.ts";
+import { Script } from "../shell.ts";
+import { file } from "./file.ts";
+import { formatBytes, timeFor } from "./transfer.ts";
+
+/** A folder of this machine in place of a container, and its owner, since only root can give a file away. */
+function testCopy(
+  name: string,
+  test: (at: { folder: string; mine: { owner: number; group: number } }) => Promise<void>,
+): void {
+  testWith(["run", "read", "write"], name, async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const { uid, gid } = await Deno.stat(folder);
+      await test({ folder, mine: { owner: uid!, group: gid! } });
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+const names = async (folder: string) => (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
+
+// Requirements, section 2: "Copying files". 64 KiB is where content begins to take a process of its own.
+testCopy("a host file is copied whatever its size, and not again", async ({ folder, mine }) => {
+  for (const size of [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 1024 * 1024]) {
+    const text = "\0x\n".repeat(Math.ceil(size / 3)).slice(0, size);
+    const path = `${folder}/copy of ${size}`;
+    const step = () => file(path, { from: "/src/model", ...mine });
+    const options = { host: hostFiles({ "/src/model": text }) };
+
+    const shell = new LocalShell();
+    assertEquals((await ensure(step(), shell, { ...options, check: true })).outcome, "would change");
+    assertEquals(shell.writes, []);
+    const first = await ensure(step(), shell, options);
+    assertEquals(first.differences, [{ what: "file", to: `${formatBytes(size)}, mode 644` }]);
+    assertEquals(await Deno.readTextFile(path), text);
+    assertEquals((await Deno.stat(path)).mode! & 0o7777, 0o644);
+    const again = new LocalShell();
+    assertEquals((await ensure(step(), again, options)).outcome, "unchanged");
+    assertEquals([again.reads.length, again.writes.length], [1, 0]);
+  }
+});
+
+// The content of a copy may be anybody's secret: sizes say enough.
+testCopy("of a copy that differs, sizes are shown", async ({ folder, mine }) => {
+  const step = () => file(`${folder}/x`, { from: "/src/x", ...mine });
+  await Deno.writeTextFile(`${folder}/x`, "old", { mode: 0o644 });
+  for (
+    const [text, difference] of [
+      ["hunter22", { what: "content", from: "3 bytes", to: "8 bytes" }],
+      ["hunter23", { what: "content", to: "other 8 bytes" }],
+    ] as const
+  ) {
+    const { outcome, differences } = await ensure(step(), new LocalShell(), { host: hostFiles({ "/src/x": text }) });
+    assertEquals([outcome, differences], ["changed", [difference]]);
+    assertEquals(await Deno.readTextFile(`${folder}/x`), text);
+  }
+});
+
+// Hashing gigabytes inside takes its time: not where the size has told already.
+testCopy("inside, a file of another size is not hashed", async ({ folder, mine }) => {
+  await Deno.writeTextFile(`${folder}/x`, "12345");
+  for (const [text, hashed] of [["1234", false], ["abcde", true]] as const) {
+    const shell = new TracingShell();
+    const step = file(`${folder}/x`, { from: "/src/x", ...mine });
+    await ensure(step, shell, { check: true, host: hostFiles({ "/src/x": text }) });
+    assertStringIncludes(shell.trace, "+ stat ");
+    assertEquals(shell.trace.includes("+ sha256sum"), hashed);
+  }
+});
+
+/** Notes the commands that were run. */
+class TracingShell extends LocalShell {
+  trace = "";
+
+  override async read(script: Script, options?: CommandOptions) {
+    const output = await super.read(new Script(`set -x\n${script.text}`, script.display), options);
+    this.trace += output.errorText;
+    return output;
+  }
+}
+
+testCopy(
+  "a source that is missing or changes meanwhile is an error, and nothing is replaced",
+  async ({ folder, mine }) => {
+    const path = `${folder}/x`;
+    await Deno.writeTextFile(path, "old");
+    const step = () => file(path, { from: "/src/x", ...mine });
+    const missing = await assertRejects(() => ensure(step(), new LocalShell(), { host: hostFiles({}) }), StepFailed);
+    assertEquals(missing.exitCode, ExitCode.Step);
+    assertEquals(missing.message, 'Cannot copy "/src/x" as there is no such file on the host');
+
+    const large = "x".repeat(100_000);
+    for (
+      const [then, now, how] of [
+        ["abc", "abd", "its content is another"],
+        ["abc", "abcd", "it has more than the 3 bytes that it had"],
+        [large, large.slice(1), "it has 99999 of the 100000 bytes that it had"],
+        [large, `${large.slice(1)}y`, "its content is another"],
+        [large, `${large}x`, "it has more than the 100000 bytes that it had"],
+      ] as const
+    ) {
+      const host = { file: () => Promise.resolve(hostFile("/src/x", then, 0o644, now)) };
+      const error = await assertRejects(() => ensure(step(), new SourceWatcher(), { host }), StepFailed);
+      assertEquals(
+        [error.message, error.exitCode],
+        [`Cannot copy "/src/x" from the host as it was changed meanwhile: ${how}`, ExitCode.Step],
+      );
+      assertEquals([await names(folder), await Deno.readTextFile(path)], [["x"], "old"]);
+    }
+  },
+);
+
+/** As the session does: when the source fails, the command inside reads to the end of what has come, and the source's error is thrown. */
+class SourceWatcher extends LocalShell {
+  override async write(...[script, options]: Parameters<LocalShell["write"]>) {
+    const { stdin } = options ?? {};
+    if (!(stdin instanceof ReadableStream)) return await super.write(script, options);
+    let failed: unknown;
+    const reader = stdin.getReader();
+    const watched = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        try {
+          const { value, done } = await reader.read();
+          if (done) controller.close();
+          else controller.enqueue(value);
+        } catch (error) {
+          failed = error;
+          controller.close();
+        }
+      },
+    });
+    const output = await super.write(script, { ...options, stdin: watched });
+    if (failed !== undefined) throw failed;
+    return output;
+  }
+}
+
+const nothing = on("stat -c", "nothing\n");
+
+// A disk that is full to the brim takes more than this container down.
+Deno.test("room is looked for before more than a frame's worth is sent", async () => {
+  const size = 10 * 1024 * 1024;
+  // Names of file systems can have blanks in them.
+  const line = (free: number) => `//nas/My Share 2000000 500000 ${free} 25% /mnt/a b\n`;
+  const host = hostFiles({ "/src/x": "x".repeat(size) });
+  const container = new StubContainer(on("df -Pk", line(size / 1024 - 1)), nothing);
+  const error = await assertRejects(() => ensure(file("/a/x", { from: "/src/x" }), container, { host }), StepFailed);
+  assertEquals(
+    [error.message, error.hint],
+    [
+      'Only 10.0 MiB are free for "/a" inside the container, expected at least 10.0 MiB',
+      "Free some space, or enlarge the disk, such as: pct resize 901 rootfs +8G",
+    ],
+  );
+  assertEquals(container.writes, []);
+
+  const enough = new StubContainer(on("df -Pk", line(size / 1024)), on("mv -f", { code: 1 }), nothing);
+  await assertRejects(() => ensure(file("/a/x", { from: "/src/x" }), enough, { host }), StepFailed, "Cannot write");
+  assertEquals(enough.writes.length, 1);
+
+  const odd = new StubContainer(on("df -Pk", "?"), nothing);
+  const unclear = await assertRejects(() => ensure(file("/a/x", { from: "/src/x" }), odd, { host }), StepFailed);
+  assertStringIncludes(unclear.message, "Cannot tell how much space is free");
+});
+
+// A person who waits wants to see it move; a log wants no line for each piece.
+testCopy("sending tells how far it is, once for each percent at the most", async ({ folder, mine }) => {
+  const size = 8 * 1024 * 1024;
+  const { events } = await ensure(file(`${folder}/x`, { from: "/src/x", ...mine }), new LocalShell(), {
+    host: hostFiles({ "/src/x": "x".repeat(size) }),
+  });
+  const told = events.filter((event): event is RunEvent & { event: "step progress" } => event.event === "step progress")
+    .map(({ text }) => text).filter((text) => text.endsWith("sent"));
+  assertEquals(told.length, 101);
+  assertEquals(told.at(-1), "8.0 MiB of 8.0 MiB sent");
+});
+
+Deno.test("the time that sending may take grows with the size", () => {
+  const gibibyte = 1024 ** 3;
+  assertEquals(timeFor(600_000, 0), 600_000);
+  assertEquals(timeFor(600_000, 10 * gibibyte), 600_000 + 2_560_000);
+});
+
+Deno.test("sizes read well", () => {
+  const sizes = [0, 1, 66_560, 1024 ** 2, 1.5 * 1024 ** 3, 7 * 1024 ** 4, 1024 ** 5];
+  assertEquals(sizes.map(formatBytes), [
+    "0 bytes",
+    "1 bytes",
+    "66560 bytes",
+    "1.0 MiB",
+    "1.5 GiB",
+    "7.0 TiB",
+    "1024.0 TiB",
+  ]);
+});
+
+testCopy("names can have any characters, and be as long as a name can be", async ({ folder, mine }) => {
+  for (const name of [" ", "-n", "a\nb\n", `'"$(id)\\`, "é日本", "x".repeat(255), "日".repeat(85)]) {
+    await ensure(file(`${folder}/${name}`, { content: name, ...mine }), new LocalShell());
+    assertEquals([await names(folder), await Deno.readTextFile(`${folder}/${name}`)], [[name], name]);
+    await Deno.remove(`${folder}/${name}`);
+  }
+});
+
+Deno.test("what cannot be meant is refused when it is described", () => {
+  for (
+    const [describe, said] of [
+      [() => file("/a/../b", { content: "" }), '"/a/../b"'],
+      [() => file("/a/.", { content: "" }), '"/a/."'],
+      [() => file("/a\0", { content: "" }), '"/a\\u0000"'],
+      [() => file("/a", { from: "b" }), '"b"'],
+      [() => file("/a", {} as { content: string }), 'either "content" or "from"'],
+      [() => file("/a", { content: "", from: "/b" } as unknown as { content: string }), 'either "content" or "from"'],
+      [() => file("/a", { content: "", mode: 0o10000 }), "4096"],
+      [() => file("/a", { content: "", mode: 1.5 }), "1.5"],
+      [() => file("/a", { content: "", owner: "-R" }), '"-R"'],
+      [() => file("/a", { content: "", group: "a:b" }), '"a:b"'],
+    ] as const
+  ) {
+    assertThrows(describe, TypeError, said);
+  }
+});
+
+// What only its owner may read is hidden inside for a reason.
+testCopy("the content of a private file is not shown", async ({ folder, mine }) => {
+  await Deno.writeTextFile(`${folder}/x`, "token=hunter1", { mode: 0o600 });
+  const { differences } = await ensure(
+    file(`${folder}/x`, { content: "token=hunter2", mode: 0o600, ...mine }),
+    new LocalShell(),
+    { check: true },
+  );
+  assertEquals(differences, [{ what: "content", to: "13 other bytes" }]);
+});
+
+Deno.test("a device is never replaced", async () => {
+  const error = await assertRejects(
+    () => ensure(file("/dev/null", { content: "" }), new StubContainer(on("stat -c", "device\n"))),
+    StepFailed,
+  );
+  assertEquals(error.message, 'Cannot write the file "/dev/null" as there is a device');
+});

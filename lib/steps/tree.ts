@@ -1,0 +1,248 @@
+/**
+ * Folders inside the container that are copies of folders on the host.
+ *
+ * @module
+ */
+
+import type { ContainerReader } from "../container.ts";
+import type { Reading, Step, Writing } from "../engine.ts";
+import { ExitCode, Failure } from "../errors.ts";
+import type { Difference } from "../events.ts";
+import { type Script, sh } from "../shell.ts";
+import { remove } from "./absent.ts";
+import { attributeDifferences, requireHostFile } from "./file.ts";
+import { requireMode, requireOwner, requirePath, requireRemovable } from "./path.ts";
+import { type Attributes, formatBytes, send, type Source, sourceOfHostFile, timeFor } from "./transfer.ts";
+
+/** What a folder has to be. */
+export interface TreeSpec {
+  /** The folder on the host that it is a copy of. The setup declares it: `reads: ["/path"]`. */
+  readonly from: string;
+  /** The owner of all that is copied, by name or number. Default: `root`. */
+  readonly owner?: string | number;
+  /** The group of all that is copied, by name or number. Default: `root`. */
+  readonly group?: string | number;
+  /** The permissions of each file. Default: `0o755` for what its owner may execute on the host, `0o644` for the rest. */
+  readonly fileMode?: number;
+  /** The permissions of each folder. Default: `0o755`. */
+  readonly directoryMode?: number;
+  /** Whether what is not on the host goes. Default: false. */
+  readonly remove?: boolean;
+}
+
+/** A file or folder that has to be there. */
+interface Entry {
+  /** Relative to the tree: `.`, `a`, `a/b`. */
+  readonly path: string;
+  readonly attributes: Attributes;
+  /** The content; missing for a folder. */
+  readonly source: Source | undefined;
+}
+
+/** A file or folder that is there. */
+interface Found {
+  readonly size: number;
+  readonly mode: string;
+  readonly owner: readonly [string, string];
+  readonly group: readonly [string, string];
+  readonly sha256: string | undefined;
+}
+
+/** What should be there, and what is. */
+interface TreeState {
+  readonly entries: readonly Entry[];
+  readonly found: ReadonlyMap<string, Found>;
+  /** What is there and not on the host; of a folder that goes, only the folder itself. */
+  readonly extra: readonly string[];
+}
+
+/** How many differences are told one by one. */
+const TOLD = 40;
+
+/**
+ * The files and folders of a folder on the host are there, with equal content and these owners and modes. Each file appears whole or
+ * not at all, like {@linkcode file}'s; equal content is not sent. What else is there stays, or goes with `remove: true`.
+ *
+ * An error: a symbolic link or anything else on the host that is neither file nor folder, a name with a line break or other control
+ * character, and inside, something else where a folder or file has to be (a symbolic link in place of a file is replaced).
+ *
+ * Requirements, section 2: "Copying files".
+ *
+ * @example
+ * ```ts
+ * const site = tree("/var/www/status", { from: "/usr/local/phoenix_hypervisor/lib/status", owner: "www-data" });
+ * ```
+ */
+export function tree(path: string, spec: TreeSpec): Step<TreeState> {
+  const { from, owner = "root", group = "root", fileMode, directoryMode = 0o755 } = spec;
+  requirePath(path, "manage the folder");
+  if (spec.remove) requireRemovable(path, "remove what is not on the host from");
+  requirePath(from, `copy to "${path}" from`);
+  for (const mode of [fileMode ?? 0, directoryMode]) requireMode(mode, path);
+  for (const one of [owner, group]) requireOwner(one, path);
+
+  return {
+    title: `folder ${path}`,
+
+    async probe(at) {
+      const entries = await list(at, from, (mode) => ({
+        owner: String(owner),
+        group: String(group),
+        mode: (mode === undefined ? directoryMode : fileMode ?? ((mode & 0o100) === 0 ? 0o644 : 0o755)).toString(8),
+      }));
+      return { entries, ...await look(at.container, path, entries, spec.remove ?? false) };
+    },
+
+    diff({ entries, found, extra }) {
+      const differences = entries.flatMap((entry) => differencesOf(entry, found.get(entry.path)));
+      differences.push(...extra.map((name) => ({ what: name, from: "not on the host" })));
+      const more = differences.length - TOLD;
+      return more <= 1 ? differences : [...differences.slice(0, TOLD), { what: `and ${more} more differences` }];
+    },
+
+    async apply(at, { entries, found, extra }) {
+      const differing = entries.filter((entry) => differencesOf(entry, found.get(entry.path)).length > 0);
+      const isDue = ({ path, source }: Entry) => source !== undefined && found.get(path)?.sha256 !== source.sha256;
+      const files = differing.filter(isDue);
+      // A folder can only be made after the one that it is in, and that is how they are listed.
+      await each(at, path, differing.filter(({ source }) => source === undefined), sh`mkdir -p`);
+      for (const [i, { path: name, source, attributes }] of files.entries()) {
+        at.progress(`file ${i + 1} of ${files.length}: ${name}`);
+        await send(at, `${path}/${name}`, source!, attributes);
+      }
+      await each(at, path, differing.filter((entry) => entry.source !== undefined && !isDue(entry)));
+      if (extra.length > 0) await remove(at.container, path, extra);
+    },
+  };
+}
+
+/** What is in a folder on the host, each folder before what is in it, in the order of the names. */
+async function list(
+  at: Reading,
+  from: string,
+  attributesFor: (mode: number | undefined) => Attributes,
+  path = ".",
+): Promise<Entry[]> {
+  const children = await at.host.folder(from).catch((error) => {
+    if (error instanceof Deno.errors.NotADirectory) return undefined;
+    throw error;
+  });
+  if (children === undefined) {
+    throw new Failure(ExitCode.Step, `Cannot copy the folder "${from}" as there is no such folder on the host`);
+  }
+  const entries: Entry[] = [{ path, attributes: attributesFor(undefined), source: undefined }];
+  for (const { name, kind } of children) {
+    const original = `${from}/${name}`;
+    const inside = path === "." ? name : `${path}/${name}`;
+    // deno-lint-ignore no-control-regex -- these are what is looked for
+    if (/[\0-\x1f\x7f]/.test(name)) {
+      throw new Failure(ExitCode.Step, `Cannot copy ${JSON.stringify(original)} as its name has a control character`);
+    }
+    if (kind === "folder") {
+      entries.push(...await list(at, original, attributesFor, inside));
+    } else if (kind === "file") {
+      const file = await requireHostFile(at, original);
+      entries.push({ path: inside, attributes: attributesFor(file.mode), source: await sourceOfHostFile(file) });
+    } else {
+      throw new Failure(
+        ExitCode.Step,
+        `Cannot copy "${original}" from the host as it is neither a file nor a folder: symbolic links are not followed`,
+      );
+    }
+  }
+  return entries;
+}
+
+/** Looks at all entries at once, and with `all` at what else is there. */
+async function look(
+  container: ContainerReader,
+  path: string,
+  entries: readonly Entry[],
+  all: boolean,
+): Promise<Pick<TreeState, "found" | "extra">> {
+  const size = entries.reduce((sum, { source }) => sum + (source?.size ?? 0), 0);
+  // Only regular files are hashed: a pipe or a device would never end.
+  const { stdout } = await container.read(
+    sh`p=${path}
+if [ -L "$p" ]; then echo a symbolic link; exit
+elif [ ! -e "$p" ]; then echo nothing; exit
+elif [ ! -d "$p" ]; then echo no folder; exit; fi
+cd "$p" && l=$(cat) && printf 'folder\0' || exit
+printf '%s\n' "$l" | tr '\n' '\0' | xargs -0 stat -c '%f %s %u %U %g %G %n' 2>/dev/null
+printf '\0'
+printf '%s\n' "$l" | while IFS= read -r f; do
+  [ -L "$f" ] || [ ! -f "$f" ] || printf '%s\0' "$f"
+done | xargs -0 -r sha256sum || exit
+printf '\0'
+${all ? sh`find . -mindepth 1 -print0` : sh`:`}`,
+    { stdin: listOf(entries), timeout: timeFor(60_000, size) },
+  );
+  const [kind = "", stats = "", hashes = "", ...names] = new TextDecoder().decode(stdout).split("\0");
+  const found = new Map<string, Found>();
+  if (kind === "nothing\n") return { found, extra: [] };
+  if (kind !== "folder") throw inTheWay(path, kind.trim());
+
+  const wanted = new Map(entries.map((entry) => [entry.path, entry]));
+  // A line for each regular file, in their order; names are not looked at since `sha256sum` escapes them its own way.
+  const hash = hashes.matchAll(/^\\?([0-9a-f]{64}) /gm);
+  for (const line of stats.split("\n").slice(0, -1)) {
+    const [mode = "", bytes, uid = "", user = "", gid = "", group = "", ...rest] = line.split(" ");
+    const name = rest.join(" ").replace(/^\.\//, "");
+    const type = parseInt(mode, 16) & 0o170000;
+    const isFile = type === 0o100000;
+    const sha256 = isFile ? hash.next().value?.[1] : undefined;
+    const isFolderWanted = wanted.get(name)?.source === undefined;
+    if (type === 0o120000 && !isFolderWanted) continue; // It is replaced, as if nothing were there.
+    if (isFolderWanted ? type !== 0o040000 : !isFile) {
+      throw inTheWay(`${path}/${name}`, isFolderWanted ? "no folder" : "no file");
+    }
+    found.set(name, {
+      size: Number(bytes),
+      mode: (parseInt(mode, 16) & 0o7777).toString(8),
+      owner: [uid, user],
+      group: [gid, group],
+      sha256,
+    });
+  }
+  const extra = names.slice(0, -1).map((name) => name.replace(/^\.\//, "")).filter((name) => !wanted.has(name));
+  const gone = new Set(extra);
+  return { found, extra: extra.filter((name) => !gone.has(name.slice(0, name.lastIndexOf("/")))).sort() };
+}
+
+/** Makes these entries, where `make` says how, and gives them their owner and mode. */
+async function each(at: Writing, path: string, entries: readonly Entry[], make?: Script): Promise<void> {
+  for (const [mode, group] of Map.groupBy(entries, ({ attributes }) => attributes.mode)) {
+    const { owner, group: ownersGroup } = group[0]!.attributes;
+    await at.container.write(
+      sh`mkdir -p ${path} && cd ${path} && l=$(cat) || exit
+each() { printf '%s\n' "$l" | tr '\n' '\0' | xargs -0 "$@"; }
+${make === undefined ? sh`:` : sh`each ${make}`} && each chown ${`${owner}:${ownersGroup}`} && each chmod ${mode}`,
+      { stdin: listOf(group) },
+    );
+  }
+}
+
+/** The paths of entries for a command inside, a line each. None begins with a hyphen. */
+function listOf(entries: readonly Entry[]): string {
+  return entries.map(({ path }) => path === "." ? ".\n" : `./${path}\n`).join("");
+}
+
+function differencesOf({ path, attributes, source }: Entry, found: Found | undefined): Difference[] {
+  const what = path === "." ? "folder" : path;
+  if (found === undefined) {
+    return [{ what, to: `${source === undefined ? "folder" : formatBytes(source.size)}, mode ${attributes.mode}` }];
+  }
+  const differences = attributeDifferences(found, attributes, ` of ${what}`);
+  if (source === undefined || found.sha256 === source.sha256) return differences;
+  const [from, to] = [formatBytes(found.size), formatBytes(source.size)];
+  return [
+    from === to ? { what: `content of ${what}`, to: `other ${to}` } : { what: `content of ${what}`, from, to },
+    ...differences,
+  ];
+}
+
+function inTheWay(path: string, found: string): Failure {
+  return new Failure(ExitCode.Step, `Cannot copy to "${path}" as it is ${found}`, {
+    hint: "Remove it by hand if it may go",
+  });
+}
