@@ -186,7 +186,7 @@ testOnHost("files and commands inside the container", async (trial, t) => {
   });
 });
 
-// Issue of safety: the old container is there again when the new one does not run.
+// Replacement without a gap in safety: the old container is there again when the new one does not run.
 testOnHost("a new container that does not run is undone", async (trial) => {
   const setup = (image: string) =>
     trial.setup(`await ensure(docker.container("web", { image: "${image}", command: ["sleep", "1000"] }));`);
