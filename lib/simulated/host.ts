@@ -16,6 +16,7 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
+import { furnish } from "./furnish.ts";
 
 /** A container to create. */
 export interface SimulatedContainer {
@@ -142,6 +143,7 @@ export class SimulatedHost implements AsyncDisposable {
         `No simulated host can run in "${stateDirectory}": ${missing ?? (stderr.trim() || `boot exited with ${code}`)}`,
       );
     }
+    await furnish(`${stateDirectory}/phoenix_hypervisor/etc`);
     const [pid = "", ownUser] = stdout.trim().split(" ");
     const enter = ["-t", pid, "--mount", "--uts", "--net"];
     if (ownUser) enter.push("--user", "--preserve-credentials");
