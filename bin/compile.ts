@@ -14,6 +14,7 @@
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { PCT_PATH, VERSION } from "../lib/build.ts";
 import { messageOf } from "../lib/errors.ts";
 import { quote } from "../lib/shell.ts";
 import { answerToVersion, fileName, MARK, place } from "./place.ts";
@@ -92,7 +93,6 @@ export async function build(sources: readonly string[], folder: string, options:
   const { form = "executable", target = TARGETS.find((target) => target === Deno.build.target) ?? TARGETS[0] } =
     options;
   const imports = await importArguments();
-  await runDeno(["check", "--quiet", `--config=${project}deno.json`, ...imports, ...sources]);
   // Executables carry the name of the folder that they are compiled in.
   const temporary = await Deno.makeTempDir({ prefix: "phoenix_build_" });
   const work = join(temporary, "program");
@@ -100,6 +100,7 @@ export async function build(sources: readonly string[], folder: string, options:
   try {
     const map = await writeImportMap(work, imports, options.pct);
     const described = await describe(sources, map);
+    await runDeno(["check", "--quiet", `--config=${project}deno.json`, ...imports, ...sources]);
     for (const [i, setup] of described.entries()) {
       const script = join(work, `${fileName(setup.ctid)}.js`);
       await Deno.writeTextFile(script, await scriptOf(setup, sources[i]!, map));
@@ -127,8 +128,6 @@ interface Described extends Built {
 
 /** Writes the import map under which the modules of a build resolve: with other values in the place of `lib/build.ts`. */
 async function writeImportMap(folder: string, imports: readonly string[], pct: string | undefined): Promise<string> {
-  const module = new URL("../lib/build.ts", import.meta.url);
-  const { VERSION, PCT_PATH } = await import(module.href);
   const fixed = { VERSION, REVISION: await revision(), PCT_PATH: pct ?? PCT_PATH };
   const source = Object.entries(fixed).map(([name, value]) => `export const ${name} = ${JSON.stringify(value)};\n`);
   await Deno.writeTextFile(join(folder, "build.ts"), source.join(""));
@@ -139,7 +138,10 @@ async function writeImportMap(folder: string, imports: readonly string[], pct: s
     if (place.startsWith("./")) names[name] = new URL(place, pathToFileURL(base)).href;
   }
   const map = join(folder, "import_map.json");
-  await Deno.writeTextFile(map, JSON.stringify({ imports: { ...names, [module.href]: "./build.ts" } }));
+  await Deno.writeTextFile(
+    map,
+    JSON.stringify({ imports: { ...names, [import.meta.resolve("../lib/build.ts")]: "./build.ts" } }),
+  );
   return map;
 }
 
@@ -157,16 +159,7 @@ async function revision(): Promise<string> {
   };
   try {
     const commit = await git("rev-parse", "--short=12", "HEAD");
-    const changes = await git(
-      "status",
-      "--porcelain",
-      "--",
-      "lib",
-      "setups",
-      "bin/compile.ts",
-      "deno.json",
-      "deno.lock",
-    );
+    const changes = await git("status", "--porcelain", "--", "bin", "lib", "setups", "deno.json", "deno.lock");
     return commit === undefined ? "unknown" : changes === "" ? commit : `${commit}+modified`;
   } catch {
     return "unknown"; // There is no Git.
@@ -283,10 +276,11 @@ async function requireVersion(program: string, args: readonly string[], expected
   const said = await answerToVersion(program, args);
   if (said === expected) return;
   await Deno.remove(file);
+  const [firstLine = "nothing"] = said.split("\n");
   throw new Error(
     /^deno \d/.test(said) && program === file
       ? `Cannot build an executable, as DENORT_BIN is Deno itself and not "denort": set it to the program "denort", or leave it out`
-      : `Cannot build "${basename(file)}": it was to say "${expected}" to --version, and said "${said}"`,
+      : `Cannot build "${basename(file)}": it was to say "${expected}" to --version, and said "${firstLine}"`,
   );
 }
 

@@ -56,7 +56,7 @@ Deno.test("known patterns in the output have a hint", () => {
     ["manifest unknown: manifest unknown", /tag/],
     ["toomanyrequests: You have reached your pull rate limit.", /number of pulls/],
     ["dial tcp: lookup registry-1.docker.io: no such host", /name server/],
-    ["Temporary failure resolving 'deb.debian.org'", /name server/],
+    ["Temporary failure resolving 'mirror.example'", /name server/],
     ["curl: (6) Could not resolve host: x", /name server/],
     ["connect: network is unreachable", /bridge/],
     ["x509: certificate has expired or is not yet valid: current time 1970-01-01", /clock/],

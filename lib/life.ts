@@ -19,6 +19,7 @@ import { type Host, thisHost } from "./host.ts";
 import { RunLock } from "./lock.ts";
 import { type LogFile, openLogFile, processSink, RunLog, type TextSink } from "./log.ts";
 import { Pct } from "./pct.ts";
+import { notPermitted, type Refusal, refusalIn } from "./permission.ts";
 import { Secret } from "./secret.ts";
 import { CTID_RANGE, HOST_PATHS, type Setup, type SetupContext, stoppedMarker } from "./setup.ts";
 import { quote } from "./shell.ts";
@@ -52,7 +53,7 @@ export interface Surroundings {
   readonly lock: (ctid: number) => Pick<RunLock, "release">;
   /** Calls `handle` when the process is asked to end. */
   readonly onSignal: (handle: (signal: "SIGHUP" | "SIGINT" | "SIGTERM") => void) => void;
-  /** Calls `handle` with an error that nobody waits for, such as that of a step without `await`. */
+  /** Calls `handle` with an error that nobody waits for, such as that of a step without `await`, or of a timer. */
   readonly onUnhandled: (handle: (error: unknown) => void) => void;
   /** Ends the process. */
   readonly exit: (code: number) => void;
@@ -84,6 +85,10 @@ export function theseSurroundings(): Surroundings {
         event.preventDefault();
         handle(event.reason);
       });
+      globalThis.addEventListener("error", (event) => {
+        event.preventDefault();
+        handle(event.error);
+      });
     },
     exit: (code) => Deno.exit(code),
   };
@@ -109,6 +114,10 @@ interface Run {
   container?: Connection;
   engine?: Engine;
   lock?: Pick<RunLock, "release">;
+  /** The log file that this program is not permitted to write. */
+  refusedLog?: string;
+  /** `core_paths` of the host's configuration. */
+  corePaths?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** How long the whole run may take unless `--timeout` says otherwise. */
@@ -154,8 +163,7 @@ export async function main(setup: Setup, surroundings: Surroundings = theseSurro
 async function cleanUp(run: Run): Promise<void> {
   try {
     await run.container?.interrupt();
-    if (run.lock === undefined || !await run.surroundings.host(run.ctid!).file(stoppedMarker(run.ctid!))) return;
-    await startAgain(run);
+    if (run.lock !== undefined && !run.arguments.check) await startAgain(run);
   } catch (error) {
     message(run, "warning", `Cannot clean up: ${messageOf(error)}`);
   }
@@ -163,6 +171,7 @@ async function cleanUp(run: Run): Promise<void> {
 
 async function live(run: Run): Promise<ExitCode> {
   if (run.arguments.help || run.arguments.version) return printOnRequest(run);
+  if (run.refusedLog !== undefined) throw notPermitted("write", run.refusedLog);
   const ctid = parseArguments(run);
   validateInputs(run, ctid);
   await checkContainerExists(run);
@@ -256,9 +265,8 @@ export async function checkContainerExists(run: Run): Promise<void> {
   if (code === 0 && status !== undefined) {
     message(run, "info", `Container ${ctid} exists and is ${status}`);
     if (status === "running") return;
-    if (!run.arguments.check && await run.surroundings.host(ctid).file(stoppedMarker(ctid))) {
-      return await startAgain(run);
-    }
+    // One that a run of ours has stopped is started again, by whoever holds the lock.
+    if (!run.arguments.check && await run.surroundings.host(ctid).file(stoppedMarker(ctid))) return;
     throw new Failure(ExitCode.Container, `Container ${ctid} is stopped`, { hint: `Start it: pct start ${ctid}` });
   }
   const said = (stderr || stdout).trim();
@@ -289,13 +297,14 @@ export async function checkContainerExists(run: Run): Promise<void> {
   );
 }
 
-/** Starts a container that a run which was cut off has stopped, as its note says. */
+/** Starts the container where a run that was cut off has stopped it, as its note says, and takes the note away. */
 async function startAgain(run: Run): Promise<void> {
   const ctid = run.ctid!;
   const host = run.surroundings.host(ctid);
-  message(run, "info", `Starting container ${ctid}, which a run that was cut off had stopped`);
+  if (!await host.file(stoppedMarker(ctid))) return;
   const { code, stderr } = await host.pctWrite("start", [], 120_000);
-  if (code !== 0 && !/already running/.test(stderr)) {
+  if (code === 0) message(run, "info", `Started container ${ctid}, which a run that was cut off had stopped`);
+  else if (!/already running/.test(stderr)) {
     throw new Failure(ExitCode.Container, `Container ${ctid} is stopped and does not start: ${stderr.trim()}`);
   }
   await host.removeFile(stoppedMarker(ctid));
@@ -323,6 +332,7 @@ export async function performContainerSpecificSetup(run: Run): Promise<ExitCode>
   const ctid = run.ctid!;
   const { check } = run.arguments;
   run.lock = surroundings.lock(ctid);
+  if (!check) await startAgain(run);
   const configuration = readConfiguration(run);
   const names = [
     { from: `the setup of container ${ctid}`, name: setup.name },
@@ -401,9 +411,7 @@ async function readSecret(
       : context.environment(from.environment);
   } catch (error) {
     if (!("file" in from) || !(error instanceof Deno.errors.NotCapable)) throw error;
-    throw new ConfigurationError(`Cannot read ${name} from ${where} as this program is not permitted to`, {
-      hint: `Declare it in the setup: { reads: ["${from.file}"] }, or keep it below "/usr/local/phoenix_hypervisor"`,
-    });
+    throw notPermitted("read", from.file, `${name} from ${where}`);
   }
   const value = text?.trim().replace(/^(?:export )?[A-Za-z_][A-Za-z0-9_]*=(["']?)(.*)\1$/, "$2");
   if (!value) {
@@ -444,6 +452,7 @@ function readConfiguration(run: Run) {
   const hypervisorJson = read(hypervisorFile, hypervisorVariable && "PHOENIX_HYPERVISOR_CONFIG_FILE");
   const hypervisor = hypervisorJson === undefined ? undefined : new HypervisorConfig(hypervisorFile, hypervisorJson);
   if (hypervisor?.debugMode && !run.arguments.quiet) run.log.setLevel("DEBUG");
+  run.corePaths = (hypervisorJson as { core_paths?: Record<string, unknown> } | undefined)?.core_paths;
 
   const lxcVariable = environment("PHOENIX_LXC_CONFIG_FILE") || undefined;
   const lxcFile = lxcVariable ?? hypervisor?.lxcConfigFile ?? HOST_PATHS.lxcConfig;
@@ -518,8 +527,10 @@ function lastLine(run: Run, code: ExitCode): string {
 /** Says why the run failed, and gives the exit code for it. */
 function logFailure(run: Run, error: unknown): ExitCode {
   const again = [run.surroundings.program, ...run.surroundings.args].map(visibleArgument).join(" ");
-  if (error instanceof StepFailed && !(error.cause instanceof Failure)) return logDefect(run, error.cause, error.step);
-  if (!(error instanceof Failure)) return logDefect(run, error);
+  if (error instanceof StepFailed && (!(error.cause instanceof Failure) || refusalIn(error))) {
+    return logDefect(run, error.cause, error.step);
+  }
+  if (!(error instanceof Failure) || refusalIn(error)) return logDefect(run, error);
   if (!(error instanceof StepFailed)) {
     message(run, "fatal", error.message);
     if (error.hint !== undefined) message(run, "info", `What to do: ${error.hint}`);
@@ -545,19 +556,26 @@ function logFailure(run: Run, error: unknown): ExitCode {
 /** A defect, or a permission that the executable does not have: something that only a change of the program mends. */
 function logDefect(run: Run, error: unknown, step?: string): ExitCode {
   const where = step === undefined ? "" : ` in step "${step}"`;
-  const refused = error instanceof Deno.errors.NotCapable
-    ? /^Requires (\w+) access to (".*?"|.*?)(?:, run again|$)/.exec(error.message)
-    : null;
-  if (refused) {
-    const fields = { net: "addresses", read: "reads", write: "writes", run: "commands", env: "environment" };
-    const field = fields[refused[1] as keyof typeof fields] as string | undefined;
-    message(run, "fatal", `Permission refused${where}: ${refused[1]} access to ${refused[2]}`);
+  const refusal = refusalIn(error);
+  const configured = refusal && namedByConfiguration(run, refusal);
+  if (configured) {
+    message(run, "fatal", configured.message);
+    message(run, "info", `What to do: ${configured.hint}`);
+    return configured.exitCode;
+  }
+  if (refusal) {
+    const { access, to, declaration } = refusal;
+    message(
+      run,
+      "fatal",
+      `Permission refused${where}: ${access} access to ${to === undefined ? "everything" : `"${to}"`}`,
+    );
     message(
       run,
       "info",
-      field === undefined
+      declaration === undefined
         ? "What to do: a setup cannot be permitted this; do it inside the container"
-        : `What to do: declare it in the setup: { ${field}: [${refused[2]}] }, and build the executable again`,
+        : `What to do: declare it in the setup: ${declaration}, and build the executable again`,
     );
   } else {
     message(run, "fatal", `Defect${where}: ${messageOf(error)}`);
@@ -565,6 +583,16 @@ function logDefect(run: Run, error: unknown, step?: string): ExitCode {
     if (error instanceof Error && error.stack) message(run, "error", error.stack);
   }
   return ExitCode.Defect;
+}
+
+/** A path that was refused and is the host configuration's choice: another host has to be told, not the author of the setup. */
+function namedByConfiguration(run: Run, { access, to }: Refusal): ConfigurationError | undefined {
+  if (to === undefined || (access !== "read" && access !== "write")) return undefined;
+  for (const [key, path] of Object.entries(run.corePaths ?? {})) {
+    if (typeof path !== "string" || (to !== path && !to.startsWith(`${path}/`))) continue;
+    return notPermitted(access, path, `"${to}", where "core_paths.${key}" leads,`);
+  }
+  return undefined;
 }
 
 /** A signal asked the run to end. */
@@ -595,7 +623,15 @@ function begin(setup: Setup, surroundings: Surroundings): Run {
     log.openFile(
       options.logFile ?? (environment("PHOENIX_LOG_FILE") || HOST_PATHS.log),
       options.verbose ? "DEBUG" : "INFO",
-      surroundings.openLogFile,
+      (path) => {
+        try {
+          return surroundings.openLogFile(path);
+        } catch (error) {
+          if (!(error instanceof Deno.errors.NotCapable)) throw error;
+          run.refusedLog = path;
+          return { append() {}, sync() {} };
+        }
+      },
     );
     if (level !== "" && known === undefined) {
       message(

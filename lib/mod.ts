@@ -15,6 +15,7 @@ export { absent } from "./steps/absent.ts";
 export { command, type CommandSpec } from "./steps/command.ts";
 export * as docker from "./steps/docker.ts";
 export { file, type FileCopySpec, type FileSpec } from "./steps/file.ts";
+export * as gpu from "./steps/gpu.ts";
 export { hostBlock, hostCommand, hostFile, type HostFileSpec } from "./steps/host.ts";
 export { http, type HttpSpec } from "./steps/http.ts";
 export { block, type BlockSpec, line, type LineSpec } from "./steps/line.ts";

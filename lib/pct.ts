@@ -59,7 +59,16 @@ export class Pct {
     const child = this.#$`${this.path} ${args}`.stdin("null").stdout(stdout.sink()).stderr(stderr.sink()).spawn();
     const code = await within(child.then((result) => result.code), timeout);
     if (code === undefined && late === "kill") child.kill("SIGKILL");
+    if (code === 127) await this.#requireReadable();
     return { code, stdout: stdout.text(), stderr: stderr.text() };
+  }
+
+  /** To dax, a program that may not be looked at is one that is not there. */
+  async #requireReadable(): Promise<void> {
+    if (!this.path.startsWith("/")) return;
+    await Deno.stat(this.path).catch((error) => {
+      if (error instanceof Deno.errors.NotCapable) throw error;
+    });
   }
 
   /** Starts `pct` with `stdin`; the sinks see its output as it comes and slow it down when they are slow. */

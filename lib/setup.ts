@@ -88,9 +88,26 @@ export function setup(
     );
   }
   if (name === "") throw new TypeError(`Cannot describe the setup of container ${ctid} without the container's name`);
-  return typeof needsOrPerform === "function"
-    ? { ctid, name, needs: {}, perform: needsOrPerform }
-    : { ctid, name, needs: needsOrPerform, perform: performIfNeeds! };
+  if (typeof needsOrPerform === "function") return { ctid, name, needs: {}, perform: needsOrPerform };
+  requireNeeds(ctid, needsOrPerform);
+  return { ctid, name, needs: needsOrPerform, perform: performIfNeeds! };
+}
+
+/** What is declared becomes an option of Deno, in which a comma begins another permission. */
+function requireNeeds(ctid: number, needs: HostNeeds): void {
+  const { addresses = [], reads = [], writes = [], commands = [], environment = [] } = needs;
+  const refuse = (value: string, expected: string) => {
+    throw new TypeError(`Cannot declare "${value}" for the setup of container ${ctid}: expected ${expected}`);
+  };
+  for (const path of [...reads, ...writes, ...commands]) {
+    if (!/^\/[^,\s]*$/.test(path) || path.split("/").includes("..")) {
+      refuse(path, 'an absolute path without comma, white space and ".."');
+    }
+  }
+  for (const address of addresses) {
+    if (!/^[\w.:[\]/-]+$/.test(address)) refuse(address, "a host, with a port or a subnet");
+  }
+  for (const name of environment) if (!/^[A-Za-z_]\w*\*?$/.test(name)) refuse(name, "the name of a variable");
 }
 
 /** Where everything is on a Phoenix Hypervisor host. */

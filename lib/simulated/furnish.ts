@@ -5,15 +5,17 @@
  * @module
  */
 
-import { imageArchive } from "./docker_images.ts";
-import { knownRegistry } from "./docker_registry.ts";
-
 /** Puts the files into the host's `etc` folder, as far as they are not there. */
 export async function furnish(etc: string): Promise<void> {
   const files: Record<string, () => Promise<string | Uint8Array>> = {
     "phoenix_hf_token.conf": () => Promise.resolve("HF_TOKEN=simulated-hugging-face-token/+&\n"),
     "phoenix_docker_token.conf": () => Promise.resolve("simulated-docker-token\n"),
     "proxmox_docker_images/llama.cpp-server-cuda.tar": async () => {
+      // Loaded when it is needed: the stand-in for Docker asks for its environment at once.
+      const [{ imageArchive }, { knownRegistry }] = await Promise.all([
+        import("./docker_images.ts"),
+        import("./docker_registry.ts"),
+      ]);
       const image = knownRegistry.images["ghcr.io/ggml-org/llama.cpp:server-cuda"]!;
       return (await imageArchive(image, ["phoenix/llama.cpp:server-cuda"])).archive;
     },

@@ -36,11 +36,11 @@ testWith(["run", "read", "write"], "a file, a folder and a link go, and what a l
 
 // Proxmox mounts folders of the host into containers: what is in them is nobody's to remove from in there.
 Deno.test("nothing is removed where something is mounted", async () => {
-  const mounts = (at: string) => `proc /proc proc rw 0 0\nrpool/data ${at} zfs rw 0 0\n\0/srv/real\n`;
-  const take = (at: string) => {
+  const mounts = (at: string, parent: string) => `proc /proc proc rw 0 0\nrpool/data ${at} zfs rw 0 0\n\0${parent}\n`;
+  const take = (at: string, parent = "/srv/real") => {
     const container = new StubContainer(
       on("echo nothing", "a folder\n", "nothing\n"),
-      on("/proc/self/mounts", mounts(at)),
+      on("/proc/self/mounts", mounts(at, parent)),
       on("rm -rf", ""),
     );
     return { container, done: ensure(absent("/srv/link/my data"), container) };
@@ -60,6 +60,7 @@ Deno.test("nothing is removed where something is mounted", async () => {
     assertEquals((await done).outcome, "changed");
     assertEquals(container.inputs, ["/srv/real/my data\0"]);
   }
+  await assertRejects(() => take("/my\\040data", "/").done, StepFailed, 'mounted at "/my data"');
 });
 
 Deno.test("a system's own folders and unclear paths are refused when it is described", () => {

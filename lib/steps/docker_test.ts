@@ -45,20 +45,13 @@ class FakeDocker {
     const [program, ...words] = (script.display.match(/'[^']*'|\S+/g) ?? []).map((word) => word.replace(/^'|'$/g, ""));
     if (verb === "read" && script.display.includes("df -Pk")) return `overlay 99 9 ${this.freeKib} 9% /var/lib/docker`;
     if (program !== "docker") return undefined;
+    if (verb === "read" && words[1] === "inspect") return this.#inspect(script.display.split("\n"));
     const command = words.slice(0, words[1] === "inspect" ? 2 : 1).join(" ");
     const name = words.at(-1)!;
     const known = this.containers.get(name);
     const missing = { code: 1, stderr: `Error response from daemon: No such container: ${name}` };
     if (verb === "read") {
       switch (command) {
-        case "image inspect":
-          return this.images.has(name)
-            ? JSON.stringify([{ Id: IMAGES[name], Config: { Env: IMAGE_ENV } }])
-            : { code: 1, stdout: "[]", stderr: `Error response from daemon: No such image: ${name}` };
-        case "container inspect":
-          if (!known) return { ...missing, stdout: "[]" };
-          if (known.State.Status === "running") this.lives[known.Config.Image]?.(known.State, known);
-          return JSON.stringify([known]);
         case "logs":
           return "first line\nlast words\n";
       }
@@ -95,6 +88,30 @@ class FakeDocker {
     }
     return undefined;
   };
+
+  /** One object a line with `--format`, else an array; what is missing goes to stderr. */
+  #inspect(commands: readonly string[]): Answer {
+    const found: unknown[] = [];
+    const missing: string[] = [];
+    const asLines = commands[0]!.includes("--format");
+    for (const command of commands) {
+      if (command === ":") continue;
+      const [, kind, , ...names] = command.replace("--format '{{json .}}' ", "").split(" ");
+      for (const name of names) {
+        const info = this.containers.get(name);
+        if (kind === "image" && this.images.has(name)) found.push({ Id: IMAGES[name], Config: { Env: IMAGE_ENV } });
+        else if (kind === "container" && info) {
+          if (info.State.Status === "running") this.lives[info.Config.Image]?.(info.State, info);
+          found.push(info);
+        } else missing.push(`Error response from daemon: No such ${kind}: ${name}`);
+      }
+    }
+    return {
+      code: missing.length > 0 ? 1 : 0,
+      stdout: asLines ? found.map((object) => `${JSON.stringify(object)}\n`).join("") : JSON.stringify(found),
+      stderr: missing.join("\n"),
+    };
+  }
 
   #create(words: string[], stdin = ""): Answer {
     const options: Record<string, string[]> = {};

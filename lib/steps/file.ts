@@ -73,8 +73,9 @@ const SHOWN = 64 * 1024;
  * readable by root only, is verified by size and hash, gets its owner and mode, and is then moved into place. Missing parent folders
  * are made (0755). A symbolic link at the path is replaced; a folder or a device there is an error. Equal content is not sent.
  *
- * A host file is streamed, with flat memory, after a look whether there is room for it. Sending may take 10 minutes and 1 second
- * more for each 4 MiB; comparing, 1 minute and as much more. A host file that is missing, or changes while it is sent, is an error.
+ * A host file is streamed, with flat memory, after a look whether there is room for it. Every run reads it to compare it, and where
+ * the sizes are equal also the one inside: some seconds for each GiB. Comparing may take 1 minute and 1 second more for each 4 MiB,
+ * sending 10 minutes and as much more. A host file that is missing, or changes while it is sent, is an error.
  *
  * The difference is shown for text that is stated and that not only its owner may read.
  *

@@ -128,15 +128,17 @@ export function script(title: string, spec: ScriptSpec): Step<ScriptState> {
       const become = user === "root" ? [] : ["runuser", "-u", user, "--"];
       const command = sh`${[...become, ...interpreterOf(content, spec.interpreter), RUNNING, ...args]}`;
       const marker = await markerOf(title);
+      // To end a command is to send a signal to all of its processes, more than once: the last one must not hit the removal.
       const whole = sh`t=${RUNNING}
-trap 'rm -f "$t"' EXIT
-trap 'exit 143' HUP INT TERM
+end() { trap '' HUP INT TERM; rm -f "$t"; }
+trap end EXIT
+trap 'end; exit 143' HUP INT TERM
 rm -f "$t" && (umask 077; set -C; cat >"$t") && h=$(sha256sum <"$t") || exit
 [ "\${h%% *}" = ${await sha256(content)} ] || { echo 'The script did not arrive as it was sent' >&2; exit 1; }
 chown ${user} "$t" && chmod 700 "$t" && cd / || exit
 HOME=~${user}; export HOME
 ${lines(...variables.map(([name, value]) => sh`export ${name}=${value}`))}
-${command} </dev/null || exit
+${command} || exit
 mkdir -p ${MARKERS} && (umask 077; echo ${digest} >${marker})`;
       const output = await container.write(
         // What a person wants to see of a failure is not how the script got there.

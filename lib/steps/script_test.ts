@@ -85,6 +85,12 @@ testScript("a script runs once for each change of what it works with", async ({ 
     ["an input that is new", spec, () => Deno.writeTextFile(`${input}/x`, "1")],
     ["an input that changes", spec, () => Deno.writeTextFile(`${input}/x`, "2")],
     ["an input's name", spec, () => Deno.rename(`${input}/x`, `${input}/y`)],
+    [
+      "an input that is a link",
+      { ...spec, inputs: [`${folder}/link`] },
+      () => Deno.symlink(`${input}/y`, `${folder}/link`),
+    ],
+    ["what it leads to", { ...spec, inputs: [`${folder}/link`] }, () => Deno.writeTextFile(`${input}/y`, "3")],
     ["an input that goes", spec, () => Deno.remove(`${input}/y`)],
   ];
   for (const [what, changed, before] of changes) {

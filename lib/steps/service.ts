@@ -73,8 +73,8 @@ const YOUNG = 10;
  *
  * A running service is restarted only when its unit file or something in `restartWith` has changed since this step started it. When
  * that was is the time of an empty file below `/var/lib/phoenix_setup/services`. A service that runs without such a note, started by
- * its package for instance, is restarted once: nobody knows what it has read. What it writes to itself does not belong into
- * `restartWith`.
+ * its package for instance, is restarted once: nobody knows what it has read; so is one whose files a backup has restored. What it
+ * writes to itself does not belong into `restartWith`.
  *
  * Requirements, section 2: "Executing commands inside the container: start services".
  *
@@ -117,10 +117,11 @@ export function service(name: string, spec: ServiceSpec = {}): Step<ServiceState
 
   async function probe(at: Reading): Promise<ServiceState> {
     const found = await unitFile?.probe(at);
+    // By the time of its last change (ctime), which nothing can set back, as a copy does with the other one. Of a symbolic link,
+    // both count: which one it is, and what it leads to.
     const output = await at.container.read(
       sh`${showUnit(unit)}
 for p in ${inputs}; do
-  # Of a link, both count: which one it is, and what it leads to.
   if [ ! -e "$p" ] || [ ! -e ${marker} ] ||
     [ -n "$(find "$p" -cnewer ${marker} -print -quit; find -L "$p" -cnewer ${marker} -print -quit)" ]; then
     echo "changed=$p"
@@ -144,8 +145,8 @@ done`,
     if (unit?.isOutdated && unitFile.length === 0) {
       differences.push({ what: "unit", from: "outdated in systemd", to: "read again" });
     }
-    if (unit?.enabled !== "masked" || enabled) {
-      compare("at boot", isEnabled(unit) ? "started" : notEnabled(unit), enabled ? "started" : "not started");
+    if (isEnabled(unit) !== enabled) {
+      compare("at boot", enabled ? notEnabled(unit) : "started", enabled ? "started" : "not started");
     }
     const isRunning = isActive(unit) || unit?.active === "activating";
     if (!running) compare("state", isRunning ? unit!.active : "not running", "not running");
@@ -222,14 +223,14 @@ systemctl ${verb} ${unit} && mv -f ${`${marker}.new`} ${marker}`,
   /** Looks on until it is clear that the service lives on. `restarts`: how many systemd counted before. */
   async function settle(at: Writing, wasYoung: boolean, restarts: number): Promise<void> {
     const looks = wasYoung ? Math.ceil(YOUNG * 1000 / SETTLED.pause) : SETTLED.looks;
+    at.progress("does it live on?");
     for (let look = 0; look < looks; look++) {
-      at.progress("does it live on?");
       await at.pause(SETTLED.pause);
       const now = await readUnit(at.container, unit);
       const why = now === undefined || now.load !== "loaded"
         ? "is gone"
         : now.restarts > restarts || now.sub === "auto-restart"
-        ? `crashes again and again, last with ${now.why || "an unknown error"}`
+        ? `crashes again and again${now.why === "" ? "" : `, last with ${now.why}`}`
         : now.active === "failed"
         ? `failed: ${now.why}`
         : now.active === "inactive"

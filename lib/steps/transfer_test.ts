@@ -120,6 +120,31 @@ testCopy(
   },
 );
 
+// Between the first byte and the last, nobody else may read it, whoever may in the end.
+testCopy("while it is sent, only root can read it, and the old content stays", async ({ folder, mine }) => {
+  await Deno.writeTextFile(`${folder}/x`, "old");
+  const seen = new Set<string>();
+  const original = hostFile("/src/x", "x".repeat(1024 * 1024));
+  const host = {
+    file: () =>
+      Promise.resolve({
+        ...original,
+        stream: () =>
+          original.stream().pipeThrough(
+            new TransformStream<Uint8Array, Uint8Array>({
+              async transform(chunk, controller) {
+                controller.enqueue(chunk);
+                const { mode } = await Deno.stat(`${folder}/.x.phoenix_setup`).catch(() => ({ mode: undefined }));
+                if (mode) seen.add(`${(mode & 0o777).toString(8)} ${await Deno.readTextFile(`${folder}/x`)}`);
+              },
+            }),
+          ),
+      }),
+  };
+  await ensure(file(`${folder}/x`, { from: "/src/x", mode: 0o666, ...mine }), new LocalShell(), { host });
+  assertEquals([...seen], ["600 old"]);
+});
+
 /** As the session does: when the source fails, the command inside reads to the end of what has come, and the source's error is thrown. */
 class SourceWatcher extends LocalShell {
   override async write(...[script, options]: Parameters<LocalShell["write"]>) {

@@ -101,14 +101,7 @@ interface ContainerInfo {
     readonly Labels?: Readonly<Record<string, string>> | null;
     readonly Hostname?: string;
     readonly User?: string;
-    readonly Healthcheck?: {
-      readonly Test?: readonly string[] | null;
-      /** Times in nanoseconds. */
-      readonly Interval?: number;
-      readonly Timeout?: number;
-      readonly StartPeriod?: number;
-      readonly Retries?: number;
-    } | null;
+    readonly Healthcheck?: NotedHealthCheck | null;
   };
   readonly HostConfig: {
     readonly RestartPolicy: { readonly Name: string; readonly MaximumRetryCount: number };
@@ -131,6 +124,15 @@ interface ContainerInfo {
   }[];
 }
 
+/** A health check as Docker notes it, with times in nanoseconds. */
+interface NotedHealthCheck {
+  readonly Test?: readonly string[] | null;
+  readonly Interval?: number;
+  readonly Timeout?: number;
+  readonly StartPeriod?: number;
+  readonly Retries?: number;
+}
+
 /** What `--gpus` asked for. */
 interface DeviceRequest {
   /** -1 for all. */
@@ -146,7 +148,7 @@ interface ContainerState {
   readonly image: ImageInfo | undefined;
   /** Of each path in `restartWith`, the hash of its content. */
   readonly content: readonly (readonly [path: string, hash: string])[];
-  /** What the marker says: the container's id, and then what it has read, as `hash path`. */
+  /** What it has read, as the marker says: `hash path`. */
   readonly read: readonly string[];
 }
 
@@ -215,7 +217,9 @@ done`
       JSON.parse(line) as ContainerInfo | ImageInfo
     );
     // What Docker neither has nor says that it is not there, it was not asked, or could not tell.
-    if (objects.length + missing(output).length < 3) throw failureOf(output);
+    if (objects.length + missing(output).length < 3) {
+      throw failureOf(output, `Cannot tell what there is of the container "${name}": Docker does not say`);
+    }
     const containers = objects.filter((object) => "State" in object);
     const after = (word: string) =>
       lines.filter((line) => line.startsWith(word)).map((line) => line.slice(word.length));
@@ -229,8 +233,8 @@ done`
   }
 
   /** The paths whose content is another than the container has read. */
-  const unread = ({ current, content, read: [id, ...seen] }: ContainerState) =>
-    content.filter(([path, hash]) => id !== current?.Id || !seen.includes(`${hash} ${path}`)).map(([path]) => path);
+  const unread = ({ content, read }: ContainerState) =>
+    content.filter(([path, hash]) => !read.includes(`${hash} ${path}`)).map(([path]) => path);
 
   /** What only a new container can mend. */
   function drift({ current, image }: ContainerState): Difference[] {
@@ -253,7 +257,7 @@ done`
     if (spec.restart !== undefined) {
       compare("restart", restartPolicy(HostConfig.RestartPolicy), spec.restart.replace(/:0$/, ""));
     }
-    if (spec.entrypoint !== undefined) compare("entrypoint", (Config.Entrypoint ?? []).join(" "), spec.entrypoint);
+    if (spec.entrypoint !== undefined) compare("entrypoint", programOf(Config.Entrypoint ?? []), spec.entrypoint);
     if (spec.command) compare("command", JSON.stringify(Config.Cmd ?? []), JSON.stringify(spec.command));
     if (spec.gpus) compare("GPUs", requestedGpus(HostConfig.DeviceRequests ?? []), gpuNames(spec.gpus));
     if (spec.runtime !== undefined) compare("runtime", HostConfig.Runtime ?? "", spec.runtime);
@@ -323,8 +327,7 @@ done`
   async function noteRead(at: Writing, { content }: ContainerState): Promise<void> {
     const seen = content.map(([path, hash]) => `${hash} ${path}\n`).join("");
     await at.container.write(
-      sh`id=$(docker container inspect --format '{{.Id}}' ${name}) && mkdir -p ${MARKERS} &&
-{ echo "$id"; cat; } >${`${marker}.new`} && mv -f ${`${marker}.new`} ${marker}`,
+      sh`mkdir -p ${MARKERS} && cat >${`${marker}.new`} && mv -f ${`${marker}.new`} ${marker}`,
       { stdin: seen },
     );
   }
@@ -520,7 +523,7 @@ export function absent(name: string): Step<readonly ContainerInfo[]> {
         const own = Name.slice(1);
         if (State.Running) await container.write(sh`docker stop -t ${STOP_SECONDS} ${own}`);
         // Its policy may have started it again meanwhile.
-        await container.write(sh`docker rm -f ${own}`);
+        await container.write(sh`docker rm -f ${own} && rm -f ${`${MARKERS}/${own}`}`);
       }
     },
   };
@@ -531,7 +534,7 @@ export function absent(name: string): Step<readonly ContainerInfo[]> {
  *
  * @example
  * ```ts
- * import { http } from "./http.ts";
+ * import { http } from "../http.ts";
  *
  * const ready = http("http://localhost:8000/health", { within: "20m", while: running("vllm") });
  * ```
@@ -613,47 +616,54 @@ function sizeName(bytes: number): string {
 }
 
 function gpuNames(gpus: NonNullable<DockerContainerSpec["gpus"]>): string {
-  return gpus === "all" ? gpus : gpus.toSorted((a, b) => a - b).join(",");
+  return gpus === "all" ? gpus : gpus.toSorted(byNumber).join(",");
+}
+
+function byNumber(a: string | number, b: string | number): number {
+  return Number(a) - Number(b);
+}
+
+/** An entrypoint as {@linkcode DockerContainerSpec.entrypoint} has it; of several words, which that cannot have, all. */
+function programOf(entrypoint: readonly string[]): string {
+  return entrypoint.length > 1 ? JSON.stringify(entrypoint) : entrypoint[0] ?? "";
 }
 
 function requestedGpus(requests: readonly DeviceRequest[]): string {
   return requests.filter(({ Capabilities }) => Capabilities?.some((all) => all.includes("gpu")))
     .map(({ Count, DeviceIDs }) =>
-      DeviceIDs?.length ? DeviceIDs.toSorted().join(",") : Count === -1 ? "all" : `any ${Count}`
+      DeviceIDs?.length ? DeviceIDs.toSorted(byNumber).join(",") : Count === -1 ? "all" : `any ${Count}`
     ).join(" and ");
 }
 
 /** A health check as Docker notes it: what is not stated is not there. */
-function healthOf({ command, interval, timeout, retries, startPeriod }: HealthCheck): Record<string, string> {
+function healthOf({ command, interval, timeout, retries, startPeriod }: HealthCheck): NotedHealthCheck {
   if (command.trim() === "") throw new TypeError("Cannot check health with an empty command");
   if (retries !== undefined && !(Number.isInteger(retries) && retries > 0)) {
     throw new TypeError(`Cannot check health with ${retries} retries: expected a whole number from 1 on`);
   }
-  const stated = { Interval: interval, Timeout: timeout, StartPeriod: startPeriod };
+  const nanoseconds = (duration: Duration) => Math.round(milliseconds(duration) * 1e6);
   return {
-    Test: JSON.stringify(["CMD-SHELL", command]),
-    ...Object.fromEntries(
-      Object.entries(stated).flatMap(([key, value]) =>
-        value === undefined ? [] : [[key, formatDuration(milliseconds(value))]]
-      ),
-    ),
-    ...(retries === undefined ? {} : { Retries: String(retries) }),
+    Test: ["CMD-SHELL", command],
+    ...(interval === undefined ? {} : { Interval: nanoseconds(interval) }),
+    ...(timeout === undefined ? {} : { Timeout: nanoseconds(timeout) }),
+    ...(startPeriod === undefined ? {} : { StartPeriod: nanoseconds(startPeriod) }),
+    ...(retries === undefined ? {} : { Retries: retries }),
   };
 }
 
-function healthDrift(
-  actual: NonNullable<ContainerInfo["Config"]["Healthcheck"]>,
-  wanted: Readonly<Record<string, string>>,
-): Difference[] {
-  const shown: Record<string, string> = {
-    Test: JSON.stringify(actual.Test ?? []),
-    Retries: String(actual.Retries ?? 0),
+function healthDrift(actual: NotedHealthCheck, wanted: NotedHealthCheck): Difference[] {
+  const differences: Difference[] = [];
+  const compare = <T>(what: string, from: T | undefined, to: T | undefined, shown: (value: T) => string) => {
+    if (to === undefined || JSON.stringify(from) === JSON.stringify(to)) return;
+    differences.push({ what: `health check: ${what}`, from: from ? shown(from) : "none", to: shown(to) });
   };
-  for (const key of ["Interval", "Timeout", "StartPeriod"] as const) {
-    shown[key] = formatDuration((actual[key] ?? 0) / 1e6);
-  }
-  return Object.entries(wanted).filter(([key, value]) => shown[key] !== value)
-    .map(([key, to]) => ({ what: `health check ${key}`, from: shown[key]!, to }));
+  const time = (nanoseconds: number) => formatDuration(nanoseconds / 1e6);
+  compare("command", actual.Test, wanted.Test, (test) => test?.slice(1).join(" ") || "none");
+  compare("interval", actual.Interval, wanted.Interval, time);
+  compare("time-out", actual.Timeout, wanted.Timeout, time);
+  compare("start period", actual.StartPeriod, wanted.StartPeriod, time);
+  compare("retries", actual.Retries, wanted.Retries, String);
+  return differences;
 }
 
 /** A duration as Go writes it. */

@@ -66,6 +66,8 @@ export interface ImageSpec {
  *
  * @example
  * ```ts
+ * import { Secret } from "../../secret.ts";
+ *
  * const portainer = image("portainer/portainer-ce:2.33.1");
  *
  * const token = new Secret("registry token", "dckr_pat_…");
@@ -106,7 +108,8 @@ export async function pull(at: Writing, reference: string, login?: Login): Promi
       const what = login !== undefined && output.code === LOGIN_FAILED
         ? `log in to ${login.registry ?? registryOf(reference) ?? "Docker Hub"} as "${login.username}"`
         : `pull "${reference}"`;
-      throw failureOf(output, `Cannot ${what}${tries > 1 ? `, tried ${tries} times` : ""}: ${lastLine(output)}`);
+      const often = tries > 1 ? `tried ${tries} times, last ` : "";
+      throw failureOf(output, `Cannot ${what} (${often}exit code ${output.code}): ${lastLine(output)}`);
     }
     at.progress(`try ${tries} failed (${lastLine(output)}), once more in ${formatDuration(pause)}`);
     await at.pause(pause);
@@ -118,6 +121,7 @@ const LOGIN_FAILED = 3;
 
 function pullWithLogin(reference: string, login: Login): Script {
   const registry = login.registry ?? registryOf(reference);
+  const options = ["--username", login.username, "--password-stdin", ...(registry === undefined ? [] : [registry])];
   // The folder is in memory where there is any, and goes with the shell; what a kill -9 leaves goes with the next login. Without
   // an entry in its configuration Docker would hand the token to a password store, where one is installed, and it would stay there.
   return sh`rm -rf /dev/shm/phoenix_setup_docker.* /run/phoenix_setup_docker.* /tmp/phoenix_setup_docker.*
@@ -127,8 +131,7 @@ trap 'rm -rf "$d"' EXIT
 trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
 export DOCKER_CONFIG="$d"
 echo '{"auths":{"localhost":{}}}' >"$d/config.json"
-docker login --username ${login.username} --password-stdin ${registry === undefined ? [] : [registry]} >/dev/null ||
-  exit ${LOGIN_FAILED}
+docker login ${options} >/dev/null || exit ${LOGIN_FAILED}
 docker pull ${reference} </dev/null`;
 }
 
@@ -211,8 +214,7 @@ export function loadedImage(reference: string, { archive: path }: LoadedImageSpe
     diff({ wanted, named, known }) {
       if (named !== undefined && isImage(named, wanted)) return [];
       const from = named === undefined ? {} : { from: shortId(named.Id) };
-      const id = shortId(known?.Id ?? wanted.ids[0]!);
-      return [{ what: known === undefined ? "image" : "name", ...from, to: known ? id : `${id} from ${path}` }];
+      return [{ what: known === undefined ? "image" : "name", ...from, to: shortId(known?.Id ?? wanted.ids[0]!) }];
     },
 
     async apply(at, { archive, wanted, known }) {
@@ -280,7 +282,8 @@ function runs(config: ImageConfig | null | undefined): string {
 }
 
 function loadFailure(output: Output, path: string, { layout }: ImageArchive): Failure {
-  if (layout === "oci" && /repositories: no such file/.test(output.errorText)) {
+  // It looks for files of the oldest layout then.
+  if (layout === "oci" && /docker-import-\d+\/.*: no such file/.test(output.errorText)) {
     return new Failure(
       ExitCode.Step,
       `The archive "${path}" is in OCI layout only, which this Docker engine cannot load`,

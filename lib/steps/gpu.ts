@@ -1,0 +1,281 @@
+/**
+ * NVIDIA GPUs that the container is given: whether it sees them, and whether Docker in it does.
+ *
+ * @module
+ */
+
+import { CommandFailed, ExitCode, Failure } from "../errors.ts";
+import { describe, type Step } from "../engine.ts";
+import type { Difference } from "../events.ts";
+import { failureOf, type Output } from "../container.ts";
+import { type Script, sh } from "../shell.ts";
+import { requireReference } from "./docker/engine.ts";
+import { pull } from "./docker/image.ts";
+
+/** What has to be seen. */
+export interface VisibleSpec {
+  /** The GPUs, all of them, by the numbers of their devices on the host: `config.gpus`. */
+  readonly indices: readonly number[];
+  /** The version of the host's driver. Default: the one that is loaded there. */
+  readonly driver?: string;
+}
+
+/** What there is of a GPU's parts inside. */
+interface GpuState {
+  /** The version of the host's kernel module, where one is loaded. */
+  readonly kernel: string | undefined;
+  /** The version of the libraries inside, where there are some. */
+  readonly library: string | undefined;
+  /** What is wrong with a device. */
+  readonly devices: readonly (readonly [path: string, problem: string])[];
+  /** The GPUs of the host as far as its driver tells: the UUID by the number of the device. */
+  readonly uuids: ReadonlyMap<number, string>;
+  readonly nvidiaSmi: Smi;
+}
+
+/** What `nvidia-smi` answers. */
+interface Smi {
+  readonly code: number;
+  /** What is wrong, where something is. */
+  readonly said: string;
+  readonly gpus: readonly { readonly uuid: string; readonly name: string; readonly driver: string }[];
+}
+
+/**
+ * The container sees the GPUs that it is given, these and no others: their devices and those of the driver are there and may be
+ * opened, the libraries inside have the version of the host's driver, and `nvidia-smi` lists them. Only the host and the
+ * orchestrator's NVIDIA set-up can make it so: where it is not, the step fails, and says what differs and what to do.
+ *
+ * A GPU's number is that of its device, `/dev/nvidia<number>`; `nvidia-smi` inside counts from 0, whatever the devices are.
+ *
+ * @example
+ * ```ts
+ * const gpus = visible({ indices: [0, 1], driver: "580.76.05" });
+ * ```
+ */
+export function visible({ indices, driver }: VisibleSpec): Step<GpuState> {
+  if (indices.length === 0) {
+    throw new Failure(ExitCode.Configuration, "Cannot look for GPUs as the container is given none", {
+      hint: 'State them in its "gpu_assignment", such as "0,1"',
+    });
+  }
+  if (!indices.every((index) => Number.isInteger(index) && index >= 0) || new Set(indices).size < indices.length) {
+    throw new TypeError(`Cannot look for the GPUs [${indices.join(", ")}]: expected different numbers from 0 on`);
+  }
+  if (driver !== undefined && !/^\d+(?:\.\d+)+$/.test(driver)) {
+    throw new TypeError(`Cannot expect the NVIDIA driver "${driver}": expected a version such as "580.76.05"`);
+  }
+  const devices = [...indices.map((index) => `/dev/nvidia${index}`), "/dev/nvidiactl", "/dev/nvidia-uvm"];
+
+  function diff({ kernel, library, devices, uuids, nvidiaSmi }: GpuState): Difference[] {
+    const differences: Difference[] = [];
+    const compare = (what: string, from: string | undefined, to: string | undefined, none: string) => {
+      if (from === undefined || (to !== undefined && from !== to)) {
+        differences.push({ what, from: from ?? none, ...(to === undefined ? {} : { to }) });
+      }
+    };
+    compare("NVIDIA driver of the host", kernel, driver, "not loaded");
+    for (const [path, problem] of devices) differences.push({ what: path, from: problem, to: "usable" });
+    compare("NVIDIA libraries inside", library, kernel ?? driver, "missing");
+    const expected = indices.map((index) => uuids.get(index));
+    const seen = nvidiaSmi.gpus.map(({ uuid }) => uuid);
+    const right = expected.every((uuid) => uuid !== undefined)
+      ? JSON.stringify(expected.toSorted()) === JSON.stringify(seen.toSorted())
+      : expected.length === seen.length;
+    if (nvidiaSmi.said !== "") {
+      differences.push({ what: "nvidia-smi", from: nvidiaSmi.said, to: `lists ${count(indices)}` });
+    } else if (!right) {
+      differences.push({
+        what: "nvidia-smi",
+        from: `lists ${count(seen)}: ${nvidiaSmi.gpus.map(({ name, uuid }) => `${name} (${uuid})`).join(", ")}`,
+        to: `lists ${count(indices)}: ${
+          indices.map((index) => `/dev/nvidia${index} (${uuids.get(index) ?? "?"})`).join(", ")
+        }`,
+      });
+    }
+    return differences;
+  }
+
+  return {
+    title: `GPU ${indices.join(", ")} visible`,
+
+    async probe({ container }) {
+      const output = await container.read(
+        sh`v=; [ -r /proc/driver/nvidia/version ] && IFS= read -r v </proc/driver/nvidia/version; echo "kernel $v"
+for n in ${devices}; do [ -c "$n" ] || echo "missing $n"; done
+# A number of this one changes with a reboot of the host, and the container may then not open it any more.
+[ ! -c /dev/nvidia-uvm ] || (: </dev/nvidia-uvm) 2>/dev/null || echo 'refused /dev/nvidia-uvm'
+l=$(ldconfig -p 2>/dev/null | sed -n 's/^[[:space:]]*libnvidia-ml\.so\.1 .*=> //p' | head -n 1)
+for f in "$l" /usr/lib/*/libnvidia-ml.so.1 /usr/lib/libnvidia-ml.so.1 /usr/lib64/libnvidia-ml.so.1; do
+  [ ! -e "$f" ] || { echo "library $(readlink -f "$f")"; break; }
+done
+grep -hE '^(GPU UUID|Device Minor):' /proc/driver/nvidia/gpus/*/information 2>/dev/null
+echo smi; nvidia-smi --query-gpu=uuid,name,driver_version --format=csv,noheader 2>&1; echo "exit $?"`,
+      );
+      return parseState(output);
+    },
+
+    diff,
+
+    apply(_, state) {
+      const differences = diff(state).map(describe).join("; ");
+      return Promise.reject(
+        new Failure(ExitCode.Step, `The container does not see its GPUs as it should: ${differences}`, {
+          hint: adviceFor(state, driver),
+        }),
+      );
+    },
+  };
+}
+
+function parseState({ text }: Output): GpuState {
+  const [facts = "", answer = ""] = text.split(/^smi\n/m);
+  const fact = (pattern: RegExp) => pattern.exec(facts)?.[1];
+  const all = (pattern: RegExp) => [...facts.matchAll(pattern)].map(([, value]) => value!);
+  // The driver shows the UUID only of a GPU that it has woken up.
+  const uuids = new Map(
+    [...facts.matchAll(/^GPU UUID:\s+(\S+)\nDevice Minor:\s+(\d+)$/gm)]
+      .filter(([, uuid]) => !uuid!.includes("?")).map(([, uuid, minor]) => [Number(minor), uuid!]),
+  );
+  return {
+    // "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.76.05  Thu Aug  7 …", or "… Open Kernel Module for x86_64  580.76.05 …".
+    kernel: fact(/^kernel .*?\s(\d+\.\d+(?:\.\d+)*)\s/m),
+    library: fact(/^library .*\/libnvidia-ml\.so\.(\d+\.[\d.]+)$/m),
+    devices: [
+      ...all(/^missing (.*)$/gm).map((path) => [path, "missing"] as const),
+      ...all(/^refused (.*)$/gm).map((path) => [path, "not permitted"] as const),
+    ],
+    uuids,
+    nvidiaSmi: parseSmi(answer),
+  };
+}
+
+function parseSmi(answer: string): Smi {
+  const [, said = "", code = "1"] = /^(.*?)\n?exit (\d+)$/s.exec(answer) ?? [];
+  const lines = said.split("\n");
+  if (code === "127") return { code: 127, said: "not installed", gpus: [] };
+  if (code !== "0") return { code: Number(code), said: lines[0] || `exit code ${code}`, gpus: [] };
+  return {
+    code: 0,
+    said: "",
+    gpus: lines.map((line) => line.split(", ")).filter((fields) => fields.length === 3)
+      .map(([uuid = "", name = "", driver = ""]) => ({ uuid, name, driver })),
+  };
+}
+
+/** What to do first about GPUs that are not seen. */
+function adviceFor({ kernel, library, devices, nvidiaSmi }: GpuState, driver: string | undefined): string {
+  if (kernel === undefined) {
+    return "Load the NVIDIA driver on the host (modprobe nvidia), then restart the container";
+  }
+  if (driver !== undefined && kernel !== driver) {
+    return `Install the driver ${driver} on the host, or state ${kernel} as "nvidia_driver_version" of the fleet`;
+  }
+  if (devices.some(([, problem]) => problem === "missing")) {
+    return 'Pass the devices through to the container, as the orchestrator does for its "gpu_assignment", and restart it; ' +
+      "the host itself has /dev/nvidia-uvm only after: nvidia-modprobe -u -c=0";
+  }
+  if (devices.length > 0) {
+    return "Permit the device's present number to the container (ls -l /dev/nvidia-uvm on the host, lxc.cgroup2.devices.allow in " +
+      "its configuration), and restart it";
+  }
+  if (library !== kernel || nvidiaSmi.said !== "") {
+    return `Install the libraries of ${kernel} inside, as the orchestrator's NVIDIA set-up does, without the kernel module`;
+  }
+  return 'Compare the container\'s devices with its "gpu_assignment": each GPU belongs to one container';
+}
+
+/** What a container has to see. */
+export interface InDockerSpec {
+  /** An image with CUDA, pulled where it is missing. */
+  readonly image: string;
+  /** How many GPUs. */
+  readonly count: number;
+}
+
+/** Where it is noted that a container saw its GPUs. */
+const MARKERS = "/var/lib/phoenix_setup/gpu_in_docker";
+
+/**
+ * A Docker container with `--gpus all` sees so many GPUs, as `nvidia-smi -L` in it shows. That takes a second or more, so a success
+ * is noted below `/var/lib/phoenix_setup/gpu_in_docker`, with a hash over all that it depends on: the driver's version, the GPUs and
+ * the numbers of their devices, the image's id, the programs and the configuration of Docker and of the NVIDIA container toolkit,
+ * and how many GPUs are expected. As long as all of this is the same, it is not tried again.
+ *
+ * @example
+ * ```ts
+ * const cuda = inDocker({ image: "nvidia/cuda:12.9.1-base-ubuntu24.04", count: 1 });
+ * ```
+ */
+export function inDocker(
+  { image, count: wanted }: InDockerSpec,
+): Step<{ readonly now: string; readonly noted: string }> {
+  requireReference(image);
+  if (!Number.isInteger(wanted) || wanted < 1) {
+    throw new TypeError(`Cannot look for ${wanted} GPUs in Docker: expected a whole number from 1 on`);
+  }
+  const marker = `${MARKERS}/${image.replace(/[^\w.-]/g, "_")}`;
+  const digest = digestOf(image, wanted);
+  return {
+    title: `${count([], wanted)} visible in ${image}`,
+
+    async probe({ container }) {
+      const { text } = await container.read(sh`${digest}; cat ${marker} 2>/dev/null || :`);
+      const [now = "", noted = ""] = text.split("\n");
+      return { now, noted };
+    },
+
+    diff: ({ now, noted }) =>
+      now === noted ? [] : [{
+        what: "GPUs in Docker",
+        from: noted === "" ? "not tried yet" : "not tried with the present driver, image and Docker",
+        to: `${wanted} seen`,
+      }],
+
+    async apply(at) {
+      const there = await at.container.read(sh`docker image inspect --format '{{.Id}}' ${image}`, { codes: "any" });
+      if (there.code !== 0) await pull(at, image);
+      const output = await at.container.write(
+        sh`docker run --rm --pull never --gpus all --network none --entrypoint nvidia-smi ${image} -L`,
+        { codes: "any", timeout: "5m" },
+      );
+      const seen = [...output.text.matchAll(/^GPU \d+: .*\(UUID: \S+\)$/gm)].length;
+      if (output.code !== 0 || seen !== wanted) throw unseen(output, image, seen, wanted);
+      await at.container.write(
+        sh`mkdir -p ${MARKERS} && ${digest} >${`${marker}.new`} && mv -f ${`${marker}.new`} ${marker}`,
+      );
+    },
+  };
+}
+
+/** A hash over all that decides whether a container of the image sees GPUs, which is cheaper to ask for than to try. */
+function digestOf(image: string, wanted: number): Script {
+  return sh`{ echo ${wanted}; cat /proc/driver/nvidia/version
+  grep -hE '^(Model|Bus Location|Device Minor):' /proc/driver/nvidia/gpus/*/information
+  stat -c '%n %t:%T' /dev/nvidia[0-9]* /dev/nvidiactl /dev/nvidia-uvm
+  docker image inspect --format '{{.Id}}' ${image}
+  cat /etc/docker/daemon.json /etc/nvidia-container-runtime/config.toml
+  for p in dockerd nvidia-container-runtime nvidia-container-runtime-hook nvidia-container-cli nvidia-ctk; do
+    stat -L -c '%n %s' "$(command -v $p)"
+  done
+  cat /var/lib/dpkg/info/docker*.md5sums /var/lib/dpkg/info/*nvidia-container*.md5sums; } 2>/dev/null | sha256sum`;
+}
+
+function unseen(output: Output, image: string, seen: number, wanted: number): Failure {
+  const last = (output.errorText || output.text).split("\n").at(-1)!.slice(0, 300);
+  const failure = failureOf(
+    output,
+    `A container of "${image}" sees ${seen === 0 ? "no GPU" : count([], seen)}, expected ${wanted}${
+      output.code === 0 ? "" : `: ${last}`
+    }`,
+  );
+  // An unprivileged container may not set rules for devices.
+  if (!/failed to add device rules|bpf_prog_query|cgroup/i.test(output.errorText)) return failure;
+  return new CommandFailed(failure.message, failure.evidence, {
+    hint: 'Set "no-cgroups = true" in /etc/nvidia-container-runtime/config.toml inside',
+  });
+}
+
+function count(list: readonly unknown[], number = list.length): string {
+  return number === 1 ? "1 GPU" : `${number} GPUs`;
+}
