@@ -31,8 +31,8 @@ export interface HostFile {
   readonly size: number;
   /** Its permissions, such as `0o644`. */
   readonly mode: number;
-  /** Its content, as it is read: memory stays flat whatever the size. */
-  stream(): ReadableStream<Uint8Array>;
+  /** Its content from this byte on, by default all of it, as it is read: memory stays flat whatever the size. */
+  stream(from?: number): ReadableStream<Uint8Array>;
   /** Its content as text. Throws a {@linkcode Failure} for more than 16 MiB and for what is not UTF-8. */
   text(): Promise<string>;
   /** The SHA-256 of its content, in hexadecimal digits. */
@@ -129,12 +129,13 @@ async function file(path: string): Promise<HostFile | undefined> {
   const info = await Deno.stat(path).catch(ignoreMissing);
   if (info === undefined) return undefined;
   if (!info.isFile) throw new Failure(ExitCode.Step, `Cannot use "${path}" on the host as it is not a regular file`);
-  const stream = () => {
+  const stream = (from = 0) => {
     let handle: Deno.FsFile;
     // Opened when it is read: a stream that nobody reads must not hold a file.
     return new ReadableStream<Uint8Array>({
       async start() {
         handle = await Deno.open(path);
+        if (from > 0) await handle.seek(from, Deno.SeekMode.Start);
       },
       async pull(controller) {
         const buffer = new Uint8Array(256 * 1024);

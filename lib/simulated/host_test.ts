@@ -789,9 +789,12 @@ test("files last from one run of the host to the next, processes do not", async 
       "echo 4 >/root/file; echo 5 >/usr/bin/of-901; echo 6 >/run/file; sleep 1000 >/dev/null 2>&1 & echo $!",
     );
     // What hangs on the host is ended as well.
-    const hanging = first!.command("sleep", ["1000"]).spawn();
+    const hanging = first!.command("sh", ["-c", "echo there; exec sleep 1000"], { stdout: "piped" }).spawn();
+    const output = hanging.stdout.getReader();
+    await output.read();
     await first!.close();
     assertEquals((await hanging.status).signal, "SIGKILL");
+    await output.cancel();
     assertEquals((await second!.run("true")).code, 1);
 
     await using again = await SimulatedHost.open(directory);

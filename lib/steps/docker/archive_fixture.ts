@@ -145,7 +145,7 @@ export function hostFileOf(bytes: Uint8Array<ArrayBuffer>, path = "/images/app.t
     path,
     size: bytes.length,
     mode: 0o644,
-    stream: () => new Blob([bytes]).stream(),
+    stream: (from = 0) => new Blob([bytes.subarray(from)]).stream(),
     text: () => Promise.reject(new Error("unused")),
     sha256: () => Promise.reject(new Error("unused")),
   };

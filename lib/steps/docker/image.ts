@@ -188,6 +188,7 @@ export function loadedImage(reference: string, { archive: path }: LoadedImageSpe
 
   async function probe(at: Reading): Promise<LoadedState> {
     const file = await requireArchive(at, path);
+    // Of a compressed archive everything has to be read.
     if (file.size > 64 * 1024 * 1024) at.progress(`reading ${formatBytes(file.size)}`);
     const archive = await readImageArchive(file);
     const wanted = choose(archive, name, path);
