@@ -44,7 +44,10 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
   ],
   [/docker: (?:command )?not found/i, "Docker is not installed inside the container: its features need nesting=1"],
   [/port is already allocated|address already in use/i, "Something else listens on this port inside the container"],
-  [/pull access denied|unauthorized|authentication required|no basic auth credentials/i, "The registry wants a login, or there is no such image"],
+  [
+    /pull access denied|unauthorized|authentication required|no basic auth credentials/i,
+    "The registry wants a login, or there is no such image",
+  ],
   [/manifest(?: for .*)? (?:unknown|not found)/i, "The registry has no image of this tag: check its spelling"],
   [/toomanyrequests|rate limit/i, "The registry limits the number of pulls: log in to it, or try again later"],
   [
