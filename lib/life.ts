@@ -255,11 +255,19 @@ export async function checkContainerExists(run: Run): Promise<void> {
     return { code, stdout, stderr, status: /^status: (running|stopped)$/m.exec(stdout)?.[1] };
   };
   let answer = await ask();
-  // A backup may stop a container for a while.
-  for (let lock; answer.status === "stopped" && (lock = run.surroundings.lockedBy(ctid)) !== undefined;) {
-    message(run, "warning", `Waiting for container ${ctid}, which is stopped and locked (${lock})`);
+  let waited = false;
+  // A backup may stop a container for a while. It unlocks it a moment before it starts it: hence one more look in the end.
+  for (let locked = true; locked && answer.status === "stopped"; answer = await ask()) {
+    const lock = run.surroundings.lockedBy(ctid);
+    if (lock === undefined && !waited) break;
+    locked = lock !== undefined;
+    waited = true;
+    message(
+      run,
+      "warning",
+      `Waiting for container ${ctid}, which is stopped and ${locked ? `locked (${lock})` : "unlocked"}`,
+    );
     await new Promise((resolve) => setTimeout(resolve, 5_000));
-    answer = await ask();
   }
   const { code, stdout, stderr, status } = answer;
   if (code === 0 && status !== undefined) {

@@ -67,11 +67,12 @@ testOnHost("a container that a backup has stopped is waited for", async (trial) 
   await trial.host.run("/usr/sbin/pct", ["stop", "901"]);
   const conf = await Deno.readTextFile(trial.host.conf(901));
   await Deno.writeTextFile(trial.host.conf(901), `lock: backup\n${conf}`);
-  setTimeout(async () => {
-    await Deno.writeTextFile(trial.host.conf(901), conf);
-    await trial.host.run("/usr/sbin/pct", ["start", "901"]);
-  }, 500);
-  const { code, stderr } = await trial.run(setup);
+  const running = trial.run(setup);
+  const log = () => Deno.readTextFile(trial.host.logFile).catch(() => "");
+  while (!(await log()).includes("Waiting for")) await new Promise((resolve) => setTimeout(resolve, 50));
+  await Deno.writeTextFile(trial.host.conf(901), conf);
+  await trial.host.run("/usr/sbin/pct", ["start", "901"]);
+  const { code, stderr } = await running;
   assertEquals(code, 0, stderr);
   assertStringIncludes(stderr, "Waiting for container 901, which is stopped and locked (backup)");
 });
