@@ -9,7 +9,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { PCT_PATH } from "../lib/pct.ts";
+import { PCT_PATH } from "../lib/build.ts";
 import { SimulatedHost } from "../lib/simulated/host.ts";
 import { importArguments, inForeground } from "./toolchain.ts";
 

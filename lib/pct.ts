@@ -8,8 +8,6 @@ import { build$, CommandBuilder, type CommandChild } from "dax";
 import { PCT_PATH } from "./build.ts";
 import { within } from "./time.ts";
 
-export { PCT_PATH };
-
 /**
  * The whole environment of `pct`. It is Perl in taint mode: `BASH_ENV`, `ENV`, `CDPATH` or `IFS` kill it, a C locale corrupts
  * non-ASCII arguments, and what it is given leaks into the container.

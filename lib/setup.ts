@@ -6,7 +6,7 @@
 
 import type { ContainerConfig, HypervisorConfig } from "./config.ts";
 import type { Step } from "./engine.ts";
-import { PCT_PATH } from "./pct.ts";
+import { PCT_PATH } from "./build.ts";
 import type { Secret } from "./secret.ts";
 
 /**
