@@ -4,6 +4,7 @@
  * @module
  */
 
+import { tail } from "./cut.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "./errors.ts";
 import type { Hello } from "./frame.ts";
 import type { Pct } from "./pct.ts";
@@ -62,8 +63,9 @@ export interface ContainerReader {
   /** Its id. */
   readonly ctid: number;
   /**
-   * Runs a command that changes nothing. Because it changes nothing, it is run again when the session is lost under it. Throws
-   * {@linkcode CommandFailed} for an exit code that is not in `codes`, also when its time is up, and `SessionLost`.
+   * Runs a command that changes nothing. Because it changes nothing, it is run again when the session is lost under it, or its time
+   * is up while Proxmox has locked the container, as a backup that froze it does. Throws {@linkcode CommandFailed} for an exit code
+   * that is not in `codes`, also when its time is up, and `SessionLost`.
    */
   read(script: Script, options?: CommandOptions): Promise<Output>;
 }
@@ -79,6 +81,8 @@ export interface Container extends ContainerReader {
 
 /** A container that this run is connected to. */
 export interface Connection extends Container {
+  /** Begins to connect, so that {@linkcode open} has less to wait for; where that fails, it tries again. */
+  prepare(): void;
   /** Connects, if that has not been done, and says what the container's shell said. */
   open(): Promise<Hello>;
   /** Ends what is under way inside, and the connection. */
@@ -92,6 +96,12 @@ const OPEN_TIMEOUT = 60_000;
 
 /** How long a container that a backup or a snapshot has locked is waited for, in milliseconds. */
 const LOCK_TIMEOUT = 15 * 60_000;
+
+/** How long a container that was running and refuses a shell is tried again, in milliseconds: one that is rebooted does for a moment. */
+const REFUSAL_TIMEOUT = 10_000;
+
+/** How `pct exec` refuses a container that was just stopped, or is not started yet: by itself, or with the 1 of `lxc-attach`. */
+const REFUSAL = /container '\d+' not running|" ended with exit code 1(?!\d)/;
 
 /** What a {@linkcode PctContainer} asks and tells the run that it belongs to. */
 export interface ContainerHooks {
@@ -108,7 +118,12 @@ export class PctContainer implements Connection {
   readonly ctid: number;
   readonly #pct: Pct;
   readonly #hooks: ContainerHooks;
+  readonly #interrupted = new AbortController();
   #session: Session | undefined;
+  /** The session that was opened ahead of its time; `undefined` in the end where there was none to be had. */
+  #early: Promise<Session | undefined> | undefined;
+  /** The greeting of the first session. */
+  #first: Hello | undefined;
 
   /** Connects to nothing yet: see {@linkcode open}. */
   constructor(pct: Pct, ctid: number, hooks: ContainerHooks = {}) {
@@ -117,11 +132,16 @@ export class PctContainer implements Connection {
     this.#hooks = hooks;
   }
 
+  prepare(): void {
+    this.#early = Session.open(this.#pct, this.ctid, OPEN_TIMEOUT, this.#interrupted.signal).catch(() => undefined);
+  }
+
   async open(): Promise<Hello> {
     if (!this.#session?.alive) {
       const session = await this.#openSession();
       try {
         this.#hooks.onOpen?.(session.hello);
+        this.#requireSame(session.hello);
       } catch (error) {
         await session.close();
         throw error;
@@ -135,7 +155,9 @@ export class PctContainer implements Connection {
     try {
       return await this.#run(script, options, false, "1m");
     } catch (error) {
-      if (!(error instanceof SessionLost) || options.stdin instanceof ReadableStream) throw error;
+      const isLate = error instanceof CommandFailed && error.exitCode === ExitCode.Timeout;
+      const isCutOff = error instanceof SessionLost || (isLate && this.#hooks.lockedBy?.() !== undefined);
+      if (!isCutOff || options.stdin instanceof ReadableStream) throw error;
       return await this.#run(script, options, false, "1m");
     }
   }
@@ -145,26 +167,68 @@ export class PctContainer implements Connection {
   }
 
   async interrupt(): Promise<void> {
+    // What a step does about the loss of its session, such as looking again, must not begin anything new.
+    this.#interrupted.abort();
     await this.#session?.interrupt();
   }
 
   async close(): Promise<void> {
+    // A session that is not open yet is no longer waited for.
+    this.#interrupted.abort();
+    await (await this.#early)?.close();
     await this.#session?.close();
   }
 
-  /** A backup stops or freezes a container for a while: as long as Proxmox says so, it is waited for. */
+  /**
+   * A backup stops or freezes a container for a while: as long as Proxmox says so, it is waited for. One that is being rebooted is
+   * back in a moment.
+   */
   async #openSession(): Promise<Session> {
-    const deadline = performance.now() + LOCK_TIMEOUT;
-    for (;;) {
+    const { signal } = this.#interrupted;
+    const early = await this.#early;
+    this.#early = undefined;
+    if (early?.alive) return early;
+    const started = performance.now();
+    let said = "";
+    for (let pause = 250;; pause = Math.min(pause * 2, 2_000)) {
+      if (signal.aborted) {
+        throw new SessionLost(`Cannot open a session with container ${this.ctid} as the run was interrupted`);
+      }
       try {
-        return await Session.open(this.#pct, this.ctid, OPEN_TIMEOUT);
+        return await Session.open(this.#pct, this.ctid, OPEN_TIMEOUT, signal);
       } catch (error) {
+        if (!(error instanceof SessionLost)) throw error;
         const lock = this.#hooks.lockedBy?.();
-        if (!(error instanceof SessionLost) || lock === undefined || performance.now() > deadline) throw error;
-        this.#hooks.onWait?.(`Waiting for container ${this.ctid}, which is locked (${lock}): ${error.message}`);
-        await new Promise((resolve) => setTimeout(resolve, 2_000));
+        const bound = lock !== undefined ? LOCK_TIMEOUT : REFUSAL.test(error.message) ? REFUSAL_TIMEOUT : 0;
+        if (performance.now() - started >= bound) throw error;
+        const why = `Waiting for container ${this.ctid}${lock === undefined ? "" : `, which is locked (${lock})`}: ` +
+          error.message;
+        if (why !== said) this.#hooks.onWait?.(why);
+        said = why;
+        await new Promise((resolve) => setTimeout(resolve, pause));
       }
     }
+  }
+
+  /** A reboot changes neither the machine id nor the root; a container that was destroyed and made anew has others. */
+  #requireSame(hello: Hello): void {
+    const first = this.#first ??= hello;
+    const other = (was: string, is: string) => was !== "-" && is !== "-" && was !== is;
+    const differs = other(first.machineId, hello.machineId)
+      ? `its machine id was ${first.machineId} and is ${hello.machineId}`
+      : other(first.rootMade, hello.rootMade)
+      ? `its root file system was made at ${timeOf(first.rootMade)}, and now is one of ${timeOf(hello.rootMade)}`
+      : undefined;
+    if (differs === undefined) {
+      // The first start of a container gives it its machine id.
+      if (first.machineId === "-") this.#first = hello;
+      return;
+    }
+    throw new Failure(
+      ExitCode.Container,
+      `Container ${this.ctid} was replaced by another one in the middle of the run: ${differs}`,
+      { hint: "Make sure that it is the container that is meant, and run this again from its beginning" },
+    );
   }
 
   async #run(script: Script, options: CommandOptions, isolate: boolean, timeout: Duration): Promise<Output> {
@@ -186,12 +250,16 @@ export class PctContainer implements Connection {
       );
     } catch (error) {
       if (!(error instanceof TimedOut)) throw error;
+      // A command's clock goes on while it is frozen, and nothing here can tell for how long it was; Proxmox's lock says who may have.
+      const lock = this.#hooks.lockedBy?.();
+      const hint =
+        `Container ${this.ctid} is locked (${lock}), which may have frozen it: run this again when that is over`;
       throw new CommandFailed(`Command did not end within ${formatDuration(limit)} and was ended`, {
         command: script.display,
         code: undefined,
-        stdout: tail(error.stdout),
-        stderr: tail(error.stderr),
-      }, { exitCode: ExitCode.Timeout });
+        stdout: tail(error.stdout, KEPT),
+        stderr: tail(error.stderr, KEPT),
+      }, { exitCode: ExitCode.Timeout, ...(lock === undefined ? {} : { hint }) });
     }
     if (codes !== "any" && !codes.includes(output.code)) throw failureOf(output);
     return output;
@@ -207,8 +275,8 @@ export function failureOf(
   return new CommandFailed(message, {
     command: output.command,
     code: output.code,
-    stdout: tail(output.stdout),
-    stderr: tail(output.stderr),
+    stdout: tail(output.stdout, KEPT),
+    stderr: tail(output.stderr, KEPT),
   }, { exitCode });
 }
 
@@ -225,7 +293,9 @@ export function readOnly(container: ContainerReader): Container {
   };
 }
 
-/** The last 16 KiB of an output, as text. */
-function tail(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes.subarray(-16 * 1024));
+function timeOf(seconds: string): string {
+  return new Date(Number(seconds) * 1000).toISOString();
 }
+
+/** How much of an output a failure keeps, in bytes. */
+const KEPT = 16 * 1024;

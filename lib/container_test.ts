@@ -93,6 +93,27 @@ testContainer("a read is repeated once when the session is lost under it, a writ
   assertEquals(await count(), 1);
 });
 
+// pct.md, trap 18: a backup freezes a container for a while, and the clock of a command goes on.
+testContainer(
+  "of a container that is locked, a look that was cut off is repeated, and a time-out says why",
+  async (_, at) => {
+    let lock: string | undefined = "backup";
+    const container = new PctContainer(new Pct(`${at.folder}/pct`), 901, { lockedBy: () => lock });
+    const runs = `${at.folder}/runs`;
+    const slow = sh`printf x >>${runs}; sleep 60`;
+    const take = async (verb: "read" | "write") => {
+      await Deno.writeTextFile(runs, "");
+      const error = await assertRejects(() => container[verb](slow, { timeout: "150ms" }), CommandFailed);
+      return [error.exitCode, error.hint, (await Deno.readTextFile(runs)).length];
+    };
+    const hint = "Container 901 is locked (backup), which may have frozen it: run this again when that is over";
+    assertEquals([await take("read"), await take("write")], [[ExitCode.Timeout, hint, 2], [ExitCode.Timeout, hint, 1]]);
+    lock = undefined;
+    assertEquals(await take("read"), [ExitCode.Timeout, undefined, 1]);
+    await container.close();
+  },
+);
+
 // DESIGN 6: a container that is not the one that is meant is refused, also when a lost session is opened anew.
 testContainer("whoever refuses the container's greeting keeps every command from it", async (container, { folder }) => {
   const refusing = new PctContainer(new Pct(`${folder}/pct`), 901, {
@@ -104,6 +125,146 @@ testContainer("whoever refuses the container's greeting keeps every command from
     await assertRejects(attempt, Failure, "not the one");
   }
   await container.open();
+});
+
+// DESIGN 6: of the same id is not the same container. A reboot leaves both marks as they are; the first start sets the machine id.
+testWith(["run", "read", "write"], "a container that was replaced in the middle of a run is refused", async () => {
+  const [a, b] = ["a".repeat(32), "b".repeat(32)];
+  type Marks = [machineId: string, rootMade: string];
+  const cases: [first: Marks, second: Marks, refusal: string | undefined][] = [
+    [[a, "1700000000"], [a, "1700000000"], undefined],
+    [["", "1700000000"], [a, "1700000000"], undefined],
+    [["uninitialized", "?"], [a, "?"], undefined],
+    [["", "0"], ["", "0"], undefined],
+    [[a, "0"], [b, "0"], `its machine id was ${a} and is ${b}`],
+    [
+      ["", "1700000000"],
+      ["", "1700000060"],
+      "made at 2023-11-14T22:13:20.000Z, and now is one of 2023-11-14T22:14:20.000Z",
+    ],
+    [[a, "1700000000"], [a, "1700000060"], "its root file system was made at"],
+  ];
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(
+      `${folder}/pct`,
+      `#!/bin/sh
+sed -u "s|m=; read -r m </etc/machine-id|m=$(cat ${folder}/machine)|; s|^w=.*|w=$(cat ${folder}/made)|" | sh
+`,
+      { mode: 0o755 },
+    );
+    const become = async ([machine, made]: Marks) => {
+      await Deno.writeTextFile(`${folder}/machine`, machine);
+      await Deno.writeTextFile(`${folder}/made`, made);
+    };
+    for (const [first, second, refusal] of cases) {
+      const container = new PctContainer(new Pct(`${folder}/pct`), 901);
+      await become(first);
+      Deno.kill((await container.open()).pid, "SIGKILL");
+      await become(second);
+      const touched = `${folder}/touched`;
+      // A probe is repeated where its session is lost, and that must be the first thing to notice.
+      const probe = () => container.read(sh`echo again`);
+      if (refusal === undefined) assertEquals((await probe()).text, "again", JSON.stringify([first, second]));
+      else {
+        const error = await assertRejects(probe, Failure, refusal);
+        assertEquals(error.exitCode, ExitCode.Container);
+        await assertRejects(() => container.write(sh`touch ${touched}`), Failure, refusal);
+        await assertRejects(() => Deno.stat(touched), Deno.errors.NotFound);
+      }
+      await container.close();
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+/** A container whose `pct exec` is this shell script; `calls` counts them. */
+async function withPct(script: string, test: (pct: Pct, calls: () => number, folder: string) => Promise<void>) {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${folder}/pct`, `#!/bin/sh\nprintf x >>${folder}/calls; shift 3\n${script}\n`, {
+      mode: 0o755,
+    });
+    await test(new Pct(`${folder}/pct`), () => Deno.statSync(`${folder}/calls`).size, folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+// Most of a run is `pct` starting: the session may start while `pct status` does.
+testWith(
+  ["run", "read", "write"],
+  "a session that is prepared is the one that is opened; where that fails, another is",
+  async () => {
+    await withPct(`exec "$@"`, async (pct, calls) => {
+      const container = new PctContainer(pct, 901);
+      container.prepare();
+      assertEquals((await container.read(sh`echo there`)).text, "there");
+      assertEquals(calls(), 1);
+      await container.close();
+    });
+    await withPct(`[ "$(wc -c <"\${0%/*}/calls")" -gt 1 ] || exit 2; exec "$@"`, async (pct, calls) => {
+      const container = new PctContainer(pct, 901);
+      container.prepare();
+      assertEquals((await container.read(sh`echo there`)).text, "there");
+      assertEquals(calls(), 2);
+      await container.close();
+    });
+    // Nobody waits for one that is not needed after all.
+    await withPct(`sleep 60`, async (pct) => {
+      const container = new PctContainer(pct, 901);
+      container.prepare();
+      await container.close();
+    });
+  },
+);
+
+testWith(["run", "read", "write"], "a container that is just being rebooted is tried again", () =>
+  withPct(
+    `[ "$(wc -c <"\${0%/*}/calls")" -gt 2 ] || { echo "container '901' not running!" >&2; exit 255; }; exec "$@"`,
+    async (pct, calls) => {
+      const waited: string[] = [];
+      const container = new PctContainer(pct, 901, { onWait: (why) => waited.push(why) });
+      assertEquals((await container.read(sh`echo there`)).text, "there");
+      // Said once, however often it is tried.
+      assertEquals([calls(), waited.length], [3, 1]);
+      await container.close();
+    },
+  ));
+
+testWith(
+  ["run", "read", "write"],
+  "what will not pass is not tried again",
+  () =>
+    withPct(`echo "please run as root" >&2; exit 255`, async (pct, calls) => {
+      await assertRejects(() => new PctContainer(pct, 901).read(sh`true`), SessionLost, "please run as root");
+      assertEquals(calls(), 2, "a probe is tried twice");
+    }),
+);
+
+// DESIGN 2: a run that is being ended must not begin anything new, whatever its steps do about the loss of their session.
+testWith(["run", "read", "write"], "an interrupted connection stays closed, and one that hangs is ended", async () => {
+  await withPct(`exec "$@"`, async (pct, calls) => {
+    const container = new PctContainer(pct, 901);
+    const begun = Promise.withResolvers<void>();
+    const reading = container.read(sh`echo begun; sleep 60`, { onOutput: () => begun.resolve() });
+    await begun.promise;
+    await Promise.all([container.interrupt(), assertRejects(() => reading, SessionLost)]);
+    const before = calls();
+    await assertRejects(() => container.write(sh`true`), SessionLost, "interrupted");
+    assertEquals(calls(), before);
+  });
+  await withPct(`echo $$ >"\${0%/*}/pid"; exec sleep 60`, async (pct, calls, folder) => {
+    const container = new PctContainer(pct, 901);
+    const opening = container.open();
+    const pid = async () => await Deno.readTextFile(`${folder}/pid`).catch(() => "");
+    while (await pid() === "") await new Promise((resolve) => setTimeout(resolve, 5));
+    await Promise.all([container.interrupt(), assertRejects(() => opening, SessionLost, "interrupted")]);
+    const state = async () => (await Deno.readTextFile(`/proc/${(await pid()).trim()}/stat`).catch(() => "gone"));
+    while (/^\d+ \(sleep\) [^Z]/.test(await state())) await new Promise((resolve) => setTimeout(resolve, 5));
+    assertEquals(calls(), 1);
+  });
 });
 
 // DESIGN 3: check mode is a wrapper, not a flag.
@@ -120,5 +281,8 @@ Deno.test("output as text has no newline at its end; the evidence has its last 1
   assertEquals(output.text, " a\nb ");
   const failure = failureOf(output);
   assertInstanceOf(failure, CommandFailed);
-  assertEquals([failure.evidence.stderr.length, failure.evidence.stderr.endsWith("xend")], [16 * 1024, true]);
+  // What is cut is marked, so that the log can tell a part of a secret, and no character is halved.
+  assertEquals(failure.evidence.stderr, `…${"x".repeat(16 * 1024 - 3)}end`);
+  const cut = failureOf(new Output("c", { code: 1, stdout: encode(`${"é".repeat(10_000)}x`), stderr: encode("") }));
+  assertEquals(cut.evidence.stdout, `…${"é".repeat(8191)}x`);
 });

@@ -5,6 +5,7 @@
  */
 
 import { type Container, type ContainerReader, type Output, readOnly } from "./container.ts";
+import { CUT, head } from "./cut.ts";
 import { CommandFailed, type ExitCode, ExitCode as Code, Failure, messageOf } from "./errors.ts";
 import type { Difference, Outcome, Report } from "./events.ts";
 import { type Host, type HostReader, readOnlyHost } from "./host.ts";
@@ -17,8 +18,22 @@ export interface Reading {
   readonly host: HostReader;
   /** Says how far a long step is. */
   progress(text: string): void;
+  /** Says what a person should know although nothing has failed. */
+  warn(text: string): void;
+  /** What the steps before this one would change inside, in check mode; in a run they have done it, and there is nothing here. */
+  readonly foreseen: readonly PathChange[];
   /** Waits, in milliseconds. */
   pause(ms: number): Promise<void>;
+}
+
+/** A file or folder inside that a step changes. */
+export interface PathChange {
+  /** Its absolute path. */
+  readonly path: string;
+  /** Whether its content changes, and not only its owner or its permissions. */
+  readonly content: boolean;
+  /** Whether it goes, with all that is in it. */
+  readonly goes?: true;
 }
 
 /** What a step may use to change something. */
@@ -51,7 +66,10 @@ export interface Writing extends Reading {
 export interface Step<State = unknown> {
   /** What must be true, as a short phrase: `container portainer`. */
   readonly title: string;
-  /** `apply` only waits for what other steps started. Where they would have to start it first, check mode cannot tell. */
+  /**
+   * `apply` only waits for what other steps started, and has seen it when it returns: there is no second probe. Where other steps
+   * would have to start it first, check mode cannot tell.
+   */
   readonly waits?: true;
   /** Looks, and changes nothing. */
   probe(at: Reading): Promise<State>;
@@ -59,6 +77,8 @@ export interface Step<State = unknown> {
   diff(state: State): readonly Difference[];
   /** Makes it true. What it returns does not count: the engine probes again. */
   apply(at: Writing, state: State): Promise<void>;
+  /** The files that `apply` would change inside, for the steps that depend on them in check mode. Default: none. */
+  changes?(state: State): readonly PathChange[];
 }
 
 /** What a run came to, step by step. */
@@ -89,11 +109,15 @@ export class StepFailed extends Failure {
 
 /** What the engine works with. */
 export interface EngineOptions {
+  /** The container that steps are about. */
   readonly container: Container;
+  /** The host that it is on. */
   readonly host: Host;
   /** Only look, and say what would change. */
   readonly check: boolean;
+  /** Is told what happens. */
   readonly report: Report;
+  /** Waits, in milliseconds. */
   readonly pause: (ms: number) => Promise<void>;
 }
 
@@ -102,6 +126,7 @@ export class Engine {
   /** What the steps came to so far. */
   readonly results: StepResult[] = [];
   readonly #options: EngineOptions;
+  readonly #foreseen: PathChange[] = [];
   #running: string | undefined;
 
   /** Creates an engine for one run. */
@@ -164,9 +189,12 @@ export class Engine {
       if (check && step.waits && this.#changeAhead()) {
         return finish("skipped", differences, "waits for what the steps above would change");
       }
-      if (check) return finish("would change", differences);
+      if (check) {
+        this.#foreseen.push(...step.changes?.(state) ?? []);
+        return finish("would change", differences);
+      }
       await step.apply(at, state);
-      const left = step.diff(await step.probe(at));
+      const left = step.waits ? [] : step.diff(await step.probe(at));
       if (left.length === 0) return finish("changed", differences);
       const message = `Nothing failed, yet it is still not so: ${left.map(describe).join("; ")}`;
       throw lastWrite === undefined ? new Failure(Code.Step, message) : new CommandFailed(message, {
@@ -212,7 +240,12 @@ export class Engine {
         },
       },
       host: check ? readOnlyHost(host) : host,
-      progress: (text) => report({ event: "step progress", number, title, text }),
+      progress: (text) => {
+        // A transfer that was cut off may go on for a moment: a step that has ended has nothing more to say.
+        if (this.results.length < number) report({ event: "step progress", number, title, text });
+      },
+      warn: (text) => report({ event: "message", level: "warning", text }),
+      foreseen: this.#foreseen,
       pause,
     };
   }
@@ -224,7 +257,7 @@ export function describe({ what, from, to }: Difference): string {
   return to === undefined ? `${what}: ${from} (to go)` : `${what}: ${from} -> ${to}`;
 }
 
-/** Cuts output into lines as it comes. A line of more than 4,096 characters is handed on in parts. */
+/** Cuts output into lines as it comes. A line of more than 4,096 characters is handed on in parts, with the mark of a cut. */
 class LineReader {
   readonly #onLine: (line: string, stream: "stdout" | "stderr") => void;
   readonly #rest = { stdout: "", stderr: "" };
@@ -239,8 +272,8 @@ class LineReader {
     this.#rest[stream] = parts.pop()!;
     for (const part of parts) this.#onLine(part, stream);
     while (this.#rest[stream].length > 4096) {
-      this.#onLine(this.#rest[stream].slice(0, 4096), stream);
-      this.#rest[stream] = this.#rest[stream].slice(4096);
+      this.#onLine(head(this.#rest[stream], 4096), stream);
+      this.#rest[stream] = `${CUT}${this.#rest[stream].slice(4096)}`;
     }
   }
 

@@ -1,9 +1,11 @@
-import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { ensure, on, StubContainer, stubHost } from "../tests/stubs.ts";
 import type { Container } from "./container.ts";
 import { describe, Engine, type Step, StepFailed } from "./engine.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
+import { RunLog } from "./log.ts";
+import { Secret } from "./secret.ts";
 import { sh } from "./shell.ts";
 
 function engineOf(container: Container = new StubContainer(), check = false) {
@@ -199,10 +201,44 @@ Deno.test("output becomes events as it comes, also the last line of a command th
     ["stdout", "é"],
     ["stdout", "two"],
     ["stdout", ""],
-    ["stderr", "x".repeat(4096)],
+    ["stderr", "x".repeat(4096) + "…"],
     ["stdout", "last"],
-    ["stderr", "x".repeat(904)],
+    ["stderr", "…" + "x".repeat(904)],
   ]);
+});
+
+// A line is cut where it is too long, and chunks end anywhere: also within a secret.
+Deno.test("a secret is concealed wherever a chunk ends or a line is cut", async () => {
+  const value = "hf_0123456789";
+  for (const at of [4096 - value.length - 1, 4096 - 7, 4096 - 1, 4096, 2 * 4096 - 6]) {
+    for (const chunk of [1, 1000, 4096, 65536]) {
+      const line = new TextEncoder().encode("x".repeat(at) + value + "y".repeat(5000));
+      const container = new StubContainer(on("write", (_, { onOutput }) => {
+        for (let i = 0; i < line.length; i += chunk) onOutput?.(line.subarray(i, i + chunk), "stdout");
+        return "";
+      }));
+      const { events } = await ensure({
+        ...step("wrong", "right"),
+        apply: async ({ container }) => void await container.write(sh`write`),
+      }, container);
+      let shown = "";
+      const stream = { write: (text: string) => void (shown += text) };
+      const log = new RunLog({
+        form: "lines",
+        level: "DEBUG",
+        color: false,
+        program: "",
+        stdout: stream,
+        stderr: stream,
+      });
+      log.conceal(new Secret("token", value));
+      for (const event of events) log.report(event);
+      const joined = shown.replace(/…\n.*?\| …/g, "");
+      assert(joined.includes("y".repeat(5000)), "all of the line is there");
+      // No more than three characters, which tell nothing, may be left.
+      for (let i = 0; i <= value.length - 4; i++) assert(!joined.includes(value.slice(i, i + 4)), `${at}, ${chunk}`);
+    }
+  }
 });
 
 Deno.test("a step says how far it is, and a step's own listener hears the output as well", async () => {

@@ -66,6 +66,20 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
   ],
   [/out of memory|cannot allocate memory/i, "Memory ran out: give the container more with pct set --memory"],
   [/container '?\d+'? not running/i, "The container was stopped: start it, and run this again"],
+  [/please run as root/, "Run this as root"],
+  [
+    /CT is locked|can't lock file/,
+    "Something else works on the container, such as a backup: look at its tasks in Proxmox, and run this again when they have ended",
+  ],
+  [
+    /snapshot feature is not available/,
+    "The container's storage cannot take snapshots: move it to one that can, such as ZFS or LVM-thin",
+  ],
+  [/startup for container '\d+' failed/, "The container does not start: look at why with pct start --debug"],
+  [
+    /session with container \d+ was lost/,
+    "The container was stopped, or its shell was ended: look at its tasks in Proxmox, and run this again",
+  ],
 ];
 
 /** What to do about a failure, where a known pattern matches what was written. */

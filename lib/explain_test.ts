@@ -71,6 +71,12 @@ Deno.test("known patterns in the output have a hint", () => {
     ["nvidia-container-cli: initialization error: nvml error: driver not loaded", /NVIDIA/],
     ["fork: Cannot allocate memory", /pct set --memory/],
     ["container '901' not running!", /start it/],
+    ["please run as root", /as root/],
+    ["CT is locked (backup)", /such as a backup/],
+    ["trying to acquire lock...can't lock file '/run/lock/lxc/pve-config-901.lock' - got timeout", /such as a backup/],
+    ["snapshot feature is not available", /storage/],
+    ["startup for container '901' failed", /--debug/],
+    ['The session with container 901 was lost: "/usr/sbin/pct exec 901" ended with exit code 137', /was stopped/],
   ];
   for (const [output, hint] of hints) assertMatch(hintFor(`first line\n${output}\nlast line`) ?? "", hint, output);
   for (const output of ["", "make: *** [all] Error 2", "spaceship", "the port is free"]) {

@@ -22,8 +22,12 @@ export interface Hello {
   readonly runFolder: string;
   /** The container's host name. */
   readonly hostname: string;
-  /** `/etc/machine-id`, or `-`. */
+  /** `/etc/machine-id`, or `-` where it has none yet. */
   readonly machineId: string;
+  /** When the root file system was made, in seconds since 1970, or `-` where that cannot be told. */
+  readonly rootMade: string;
+  /** When the container was started, in clock ticks of the host: two starts never have the same. */
+  readonly started: string;
 }
 
 /** How one command is to be run. */
@@ -46,12 +50,16 @@ export interface FrameOptions {
 /** The largest stdin payload that goes through a frame, in bytes. Shells keep heredocs in memory or in a file of their own. */
 export const FRAME_PAYLOAD = 64 * 1024;
 
-/** The environment that every command gets, whatever `pct exec` let through. */
+/** The environment that every command gets, whatever `pct exec` let through. No core files: secrets would be in them. */
 const PRELUDE = `unset BASH_ENV ENV CDPATH IFS LANGUAGE LC_CTYPE PERL5LIB PYTHONPATH LD_PRELOAD LD_LIBRARY_PATH
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 LC_ALL=C.UTF-8 TERM=dumb
 umask 022
+ulimit -S -c 0 2>/dev/null
 cd /root 2>/dev/null || cd /
 `;
+
+/** Sets `i` to the start of the container's init: the 22nd field of its `stat`, whose second can hold spaces and parentheses. */
+export const STARTED = `started() { read -r i </proc/1/stat; set -- \${i##*) }; i=\${20}; }; started`;
 
 /** The first lines of a session: the environment, then the sentinel `hello`. */
 export function helloText(nonce: string): string {
@@ -60,15 +68,22 @@ export function helloText(nonce: string): string {
 case $(timeout --version 2>&1 </dev/null) in *coreutils*) t=gnu ;; *[Bb]usy[Bb]ox*) t=busybox ;; esac
 command -v setsid >/dev/null 2>&1 && s=1 || s=0
 d=; for f in /run /dev/shm /tmp; do [ -w "$f" ] && d=$f && break; done
-h=; read -r h </proc/sys/kernel/hostname; m=-; read -r m </etc/machine-id; unset f; a=
-printf '\\036${nonce} hello %s %s %s %s %s %s\\n' "$$" "$t" "$s" "\${d:-/tmp}" "\${h:--}" "\${m:--}"
+for f in "\${d:-/tmp}"/.phoenix_setup.*; do
+  p=\${f##*/.phoenix_setup.}; [ ! -p "$f" ] || [ -d /proc/"\${p%%.*}" ] || rm -f "$f"
+done
+h=; read -r h </proc/sys/kernel/hostname; m=; read -r m </etc/machine-id
+w=$(stat -c %W / 2>/dev/null)
+${STARTED}
+printf '\\036${nonce} hello %s %s %s %s %s %s %s %s\\n' "$$" "$t" "$s" "\${d:-/tmp}" "\${h:--}" "\${m:--}" "\${w:--}" "$i"
+unset f p; a=
 `;
 }
 
 /** Reads the fields of `hello`. Throws a `TypeError` when they are not what {@linkcode helloText} prints. */
 export function parseHello(fields: readonly string[]): Hello {
-  const [pid, timeout, setsid, runFolder, hostname, machineId] = fields;
-  if (!/^\d+$/.test(pid ?? "") || (timeout !== "gnu" && timeout !== "busybox" && timeout !== "none") || !hostname) {
+  const [pid, timeout, setsid, runFolder, hostname, machineId = "-", rootMade = "-", started = ""] = fields;
+  const isTimeout = timeout === "gnu" || timeout === "busybox" || timeout === "none";
+  if (!/^\d+$/.test(pid ?? "") || !isTimeout || !hostname || !/^\d+$/.test(started)) {
     throw new TypeError(`Cannot understand the shell's greeting: "${fields.join(" ")}"`);
   }
   return {
@@ -77,7 +92,10 @@ export function parseHello(fields: readonly string[]): Hello {
     setsid: setsid === "1",
     runFolder: runFolder!,
     hostname,
-    machineId: machineId ?? "-",
+    // A container that was never started has none, or the word "uninitialized".
+    machineId: /^[0-9a-f]{32}$/.test(machineId) ? machineId : "-",
+    rootMade: /^[1-9]\d*$/.test(rootMade) ? rootMade : "-",
+    started,
   };
 }
 
@@ -89,10 +107,12 @@ export function frameText(nonce: string, hello: Hello, script: Script, options: 
     : `${hello.setsid ? "setsid " : ""}${hello.timeout === "busybox" ? `timeout ${Math.ceil(seconds)} ` : ""}`;
   const become = user === undefined ? "" : `runuser -u ${quote(user)} -- `;
   // The script travels on fd 3: neither its text nor a secret in it is ever an argument that `ps` shows. The child says its pid
-  // itself, so that it can be ended from outside.
-  const child = `${limit}${become}sh -c 'printf "\\036$1 begin $2 $$\\n"; printf "\\036$1 begin $2\\n" >&2; shift 2; ` +
-    `eval "$(cat <&3)" 3<&-' sh ${nonce} ${number} 3<<'${nonce}.s'`;
-  const body = `\n${script.text}\n${nonce}.s\n`;
+  // itself, so that it can be ended from outside. Its last line is a mark: where the session is cut off in the middle of a script,
+  // the shell takes what has come for the whole, and half a script must never run.
+  const child = `${limit}${become}sh -c 'printf "\\036$1 begin $2 $$\\n"; printf "\\036$1 begin $2\\n" >&2
+set -- "$(cat <&3)" "#$1"; case $1 in *"$2") eval "set --
+\${1%$2}" 3<&- ;; *) exit 125 ;; esac' sh ${nonce} ${number} 3<<'${nonce}.s'`;
+  const body = `\n${script.text}\n#${nonce}\n${nonce}.s\n`;
   const run = stdin === "inherit"
     ? child + body
     : stdin === undefined
@@ -101,9 +121,10 @@ export function frameText(nonce: string, hello: Hello, script: Script, options: 
   const end =
     `r=$?; printf '\\036${nonce} end ${number} %s\\n' "$r"; printf '\\036${nonce} end ${number} %s\\n' "$r" >&2\n`;
   // The readers of an isolated frame before this one are ended first: whatever still writes there is no longer heard.
-  const deafen = `[ -z "$a" ] || { kill $a $b; a=; }\n`;
+  // Their end is waited for: it would interrupt BusyBox's shell while it opens the next FIFO, and that one would do without the command.
+  const deafen = `[ -z "$a" ] || { kill $a $b; wait $a $b; a=; } 2>/dev/null\n`;
   if (!isolate) return deafen + run + end;
-  const fifo = `${quote(hello.runFolder)}/.phoenix_setup.${nonce}.${number}`;
+  const fifo = `${quote(hello.runFolder)}/.phoenix_setup.${hello.pid}.${nonce}.${number}`;
   // The FIFOs lose their names as soon as both ends are open, so that nothing is left behind even by a kill.
   return `${deafen}if mkfifo -m 600 ${fifo}.o ${fifo}.e; then
 cat <${fifo}.o & a=$!
@@ -119,13 +140,15 @@ ${end}fi
 /**
  * The argument of `sh -c` that reads its script from stdin up to a line with the nonce, without reading a byte further, so that
  * the rest of stdin is the payload of the script. `read` is the only reader that every shell has and that stops at a newline.
+ * Without that line nothing is run, nor in a container that was started again since the session said `hello`.
  */
-export const BOOTSTRAP = `s=; while IFS= read -r l && [ "$l" != "$1" ]; do s="$s$l
-"; done; eval "$s"`;
+export const BOOTSTRAP = `s=; l=; while [ "$l" != "$1" ]; do s="$s$l
+"; IFS= read -r l || exit 125; done; eval "$s"`;
 
 /** What is written to {@linkcode BOOTSTRAP} before the payload. */
 export function bootstrapText(nonce: string, hello: Hello, script: Script, options: FrameOptions): string {
-  return `${PRELUDE}${frameText(nonce, hello, script, { ...options, stdin: "inherit", isolate: false })}${nonce}\n`;
+  const frame = frameText(nonce, hello, script, { ...options, stdin: "inherit", isolate: false });
+  return `${PRELUDE}${STARTED}; [ "$i" = ${hello.started} ] || exit 125\n${frame}${nonce}\n`;
 }
 
 function base64(bytes: Uint8Array): string {

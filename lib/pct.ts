@@ -1,11 +1,12 @@
 /**
- * Running Proxmox's `pct`, through dax.
+ * Running Proxmox's `pct`: the session through dax, a single call without it.
  *
  * @module
  */
 
-import { build$, CommandBuilder, type CommandChild } from "dax";
+import type { CommandChild } from "dax";
 import { PCT_PATH } from "./build.ts";
+import { ExitCode, Failure, messageOf } from "./errors.ts";
 import { within } from "./time.ts";
 
 /**
@@ -14,7 +15,7 @@ import { within } from "./time.ts";
  */
 const PCT_ENVIRONMENT = { PATH: "/sbin:/bin:/usr/sbin:/usr/bin", LC_ALL: "C.UTF-8" };
 
-/** What a `pct` process left behind. A `code` of 0 alone proves nothing: dax reports it for a process that was killed, too. */
+/** What a `pct` process left behind. */
 export interface PctResult {
   /** Exit code; `undefined` when it did not end within its time. */
   readonly code: number | undefined;
@@ -22,6 +23,11 @@ export interface PctResult {
   readonly stdout: string;
   /** The first 64 KiB of stderr. */
   readonly stderr: string;
+}
+
+/** Whether this is what `pct` says of a container that somebody else has locked. */
+export function isLocked(stderr: string): boolean {
+  return /CT is locked|can't lock file|got (?:lock )?timeout/i.test(stderr);
 }
 
 /** A `pct` that runs with streams attached. */
@@ -36,37 +42,36 @@ export interface PctProcess {
 export class Pct {
   /** The program that is run. */
   readonly path: string;
-  readonly #$: ReturnType<typeof build$>;
+  readonly #waitedFor = new Set<Deno.ChildProcess>();
 
-  /**
-   * Creates a runner for the program at `path`. `builder` is for tests: with dax's `registerCommand("pct", …)` and the path `pct`,
-   * no process is started at all.
-   */
-  constructor(path: string = PCT_PATH, builder: CommandBuilder = new CommandBuilder()) {
+  /** Creates a runner for the program at `path`. */
+  constructor(path: string = PCT_PATH) {
     this.path = path;
-    this.#$ = build$({ commandBuilder: builder.clearEnv().env(PCT_ENVIRONMENT).noThrow() });
   }
 
   /**
    * Runs `pct` to its end, without stdin, for `timeout` milliseconds at the most. Then it is killed, or with `leave` left to itself:
    * a snapshot that is killed leaves a lock behind that only an administrator may take away.
+   *
+   * @throws {Failure} where there is no such program, or the system does not let it run
    */
   async run(args: readonly string[], timeout: number, late: "kill" | "leave" = "kill"): Promise<PctResult> {
     const stdout = new Gathered();
     const stderr = new Gathered();
-    const child = this.#$`${this.path} ${args}`.stdin("null").stdout(stdout.sink()).stderr(stderr.sink()).spawn();
-    const code = await within(child.then((result) => result.code), timeout);
-    if (code === undefined && late === "kill") child.kill("SIGKILL");
-    if (code === 127) await this.#requireReadable();
+    const child = this.#spawn(args, "null");
+    // To load dax takes longer than all that comes before the first `pct`, and that one takes longer still: do both at once.
+    import("dax").catch(() => {});
+    if (late === "kill") this.#waitedFor.add(child);
+    const ended = Promise.all([child.stdout.pipeTo(stdout.sink()), child.stderr.pipeTo(stderr.sink()), child.status]);
+    const code = await within(ended.then(([, , status]) => status.code), timeout);
+    this.#waitedFor.delete(child);
+    if (code === undefined && late === "kill") kill(child);
     return { code, stdout: stdout.text(), stderr: stderr.text() };
   }
 
-  /** To dax, a program that may not be looked at is one that is not there. */
-  async #requireReadable(): Promise<void> {
-    if (!this.path.startsWith("/")) return;
-    await Deno.stat(this.path).catch((error) => {
-      if (error instanceof Deno.errors.NotCapable) throw error;
-    });
+  /** Kills every `pct` that {@linkcode run} still waits for, but those that are to be left to themselves. */
+  abandon(): void {
+    for (const child of this.#waitedFor) kill(child);
   }
 
   /** Starts `pct` with `stdin`; the sinks see its output as it comes and slow it down when they are slow. */
@@ -77,25 +82,66 @@ export class Pct {
     stderr: (chunk: Uint8Array) => void,
   ): PctProcess {
     const sink = (write: (chunk: Uint8Array) => void) => new WritableStream<Uint8Array>({ write });
-    const child: CommandChild = this.#$`${this.path} ${args}`
-      .stdin(stdin).stdout(sink(stdout)).stderr(sink(stderr)).spawn();
-    return { ended: child.then((result) => result.code), kill: () => child.kill("SIGKILL") };
+    let child: CommandChild | undefined;
+    let unwanted = false;
+    const run = async () => {
+      const { build$, CommandBuilder } = await import("dax");
+      if (unwanted) return 128 + 9;
+      const $ = build$({ commandBuilder: new CommandBuilder().clearEnv().env(PCT_ENVIRONMENT).noThrow() });
+      child = $`${this.path} ${args}`.stdin(stdin).stdout(sink(stdout)).stderr(sink(stderr)).spawn();
+      const { code } = await child;
+      if (code === 127) await this.#requireReadable();
+      return code;
+    };
+    return {
+      ended: run(),
+      kill() {
+        unwanted = true;
+        child?.kill("SIGKILL");
+      },
+    };
+  }
+
+  /** To dax, a program that may not be looked at is one that is not there. */
+  async #requireReadable(): Promise<void> {
+    await Deno.stat(this.path).catch((error) => {
+      if (error instanceof Deno.errors.NotCapable) throw error;
+    });
   }
 
   /**
    * Starts `pct` without dax, for payloads: dax feeds stdin in pieces of 1 KiB, which is a hundred times slower. Only the exit
-   * code and the streams are the same; a stub that is registered with dax is not asked.
+   * code and the streams are the same.
    */
   startRaw(args: readonly string[]): Deno.ChildProcess {
-    return new Deno.Command(this.path, {
-      args: [...args],
-      clearEnv: true,
-      env: PCT_ENVIRONMENT,
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
+    return this.#spawn(args, "piped");
   }
+
+  #spawn(args: readonly string[], stdin: "null" | "piped"): Deno.ChildProcess {
+    try {
+      return new Deno.Command(this.path, {
+        args: [...args],
+        clearEnv: true,
+        env: PCT_ENVIRONMENT,
+        stdin,
+        stdout: "piped",
+        stderr: "piped",
+      }).spawn();
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable) throw error;
+      throw error instanceof Deno.errors.NotFound
+        ? new Failure(ExitCode.Usage, `Cannot find "${this.path}", so this is not a Proxmox VE host`, {
+          hint: "Run it on the host, as root; to try it elsewhere: deno task setup",
+        })
+        : new Failure(ExitCode.Usage, `Cannot run "${this.path}": ${messageOf(error)}`);
+    }
+  }
+}
+
+function kill(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch { /* It has just ended by itself. */ }
 }
 
 /** The first 64 KiB of a stream, as text. */

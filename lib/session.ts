@@ -5,6 +5,7 @@
  * @module
  */
 
+import { tail } from "./cut.ts";
 import { ExitCode, Failure, SessionLost } from "./errors.ts";
 import {
   BOOTSTRAP,
@@ -16,6 +17,7 @@ import {
   parseHello,
   Scanner,
   type Sentinel,
+  STARTED,
 } from "./frame.ts";
 import type { Pct, PctProcess } from "./pct.ts";
 import type { Script } from "./shell.ts";
@@ -69,8 +71,12 @@ const GRACE = 6_000;
 const KILL_TIMEOUT = 10_000;
 const MAXIMUM_OUTPUT = 256 * 1024 * 1024;
 
-/** Ends the process group of `$1`, or its tree where it shares the group of the session's shell `$2`: TERM, 2 s, KILL. */
-const END_PROCESS = `group() { read -r s </proc/"$1"/stat && s=\${s##*) } && set -- $s && g=$3; } 2>/dev/null
+/**
+ * Ends the process group of `$1`, or its tree where it shares the group of the session's shell `$2`: TERM, 2 s, KILL. Nothing where
+ * the container was not started at `$3`: the number then is that of somebody else.
+ */
+const END_PROCESS = `${STARTED}; [ "$i" = "$3" ] || exit 0
+group() { read -r s </proc/"$1"/stat && s=\${s##*) } && set -- $s && g=$3; } 2>/dev/null
 tree() { for c in $(cat /proc/"$1"/task/*/children 2>/dev/null); do tree "$c"; done; t="$t $1"; }
 group "$2"; own=$g; group "$1" || exit 0
 if [ "$g" != "$own" ]; then t="-$g"; else t=; tree "$1"; fi
@@ -96,6 +102,8 @@ export class Session {
   /** The last of stderr outside any frame: what `pct` itself says. */
   #noise = "";
   #lost: SessionLost | undefined;
+  /** The process inside that was under way when the session was lost: the shell itself where a command had not begun yet. */
+  #lostWith: number | undefined;
   #frame: Frame | undefined;
   #count = 0;
   #queue: Promise<unknown> = Promise.resolve();
@@ -114,7 +122,7 @@ export class Session {
     );
     const stderr = new Scanner(this.#nonce, (bytes) => {
       if (this.#frame) this.#frame.err.take(bytes);
-      else this.#noise = (this.#noise + new TextDecoder().decode(bytes.subarray(-4096))).slice(-4096);
+      else this.#noise = tail(this.#noise + tail(bytes, 4096), 4096);
     }, (sentinel) => this.#onSentinel(sentinel, "err"));
     this.#process = pct.start(
       ["exec", String(ctid), "--", "sh"],
@@ -129,12 +137,14 @@ export class Session {
   }
 
   /**
-   * Opens the shell. Throws {@linkcode SessionLost} when the container has none to offer, or does not answer within `timeout`
-   * milliseconds (a container that is being frozen for a snapshot does not).
+   * Opens the shell. Throws {@linkcode SessionLost} when the container has none to offer, does not answer within `timeout`
+   * milliseconds (a container that is being frozen for a snapshot does not), or `signal` says that nobody waits any more.
    */
-  static async open(pct: Pct, ctid: number, timeout: number): Promise<Session> {
+  static async open(pct: Pct, ctid: number, timeout: number, signal?: AbortSignal): Promise<Session> {
     const session = new Session(pct, ctid);
     session.#send(helloText(session.#nonce));
+    const giveUp = () => session.abandon("the run was interrupted");
+    signal?.addEventListener("abort", giveUp);
     const timer = setTimeout(
       () => session.abandon(`the container's shell did not answer within ${timeout / 1000} s`),
       timeout,
@@ -144,6 +154,7 @@ export class Session {
       return session;
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", giveUp);
     }
   }
 
@@ -162,11 +173,12 @@ export class Session {
     return next;
   }
 
-  /** Ends the command that is under way, if any, through a `pct exec` of its own, then the session. */
+  /** Ends the command that is under way, if any, through a `pct exec` of its own, then the session. It takes no other one. */
   async interrupt(): Promise<void> {
-    const pid = this.#frame?.pid;
-    if (pid !== undefined) await this.#endProcess(pid);
-    this.abandon("the run was interrupted");
+    const why = "the run was interrupted";
+    this.#lose(why);
+    if (this.#lostWith !== undefined) await this.#endProcess(this.#lostWith);
+    this.abandon(why);
   }
 
   /** Ends the session: the shell inside reads the end of its input and exits. */
@@ -174,8 +186,8 @@ export class Session {
     if (this.#lost) return;
     this.#lost = new SessionLost(`Cannot use the session of container ${this.ctid} as it is closed`);
     this.#input.close().catch(() => {});
-    // A background child may hold the pipes for ever: it is not waited for.
-    await within(this.#process.ended.catch(() => {}), 2_000);
+    // A background child may hold the pipes for ever, and a container may be frozen: neither is waited for.
+    if (await within(this.#process.ended.catch(() => -1), 2_000) === undefined) this.#process.kill();
   }
 
   /** Gives the session up without waiting for anything. */
@@ -301,8 +313,9 @@ export class Session {
 
   /** Killing our own `pct` would leave the command running inside, so it is ended by a second one. */
   async #endProcess(pid: number): Promise<void> {
-    const args = ["exec", String(this.ctid), "--", "sh", "-c", END_PROCESS, "sh", String(pid), String(this.hello.pid)];
-    await this.#pct.run(args, KILL_TIMEOUT);
+    const { pid: shell, started } = this.hello;
+    const script = ["sh", "-c", END_PROCESS, "sh", String(pid), String(shell), started];
+    await this.#pct.run(["exec", String(this.ctid), "--", ...script], KILL_TIMEOUT);
   }
 
   #onSentinel({ kind, fields }: Sentinel, stream: "out" | "err"): void {
@@ -329,6 +342,7 @@ export class Session {
 
   #lose(why: string, cause?: unknown): void {
     if (this.#lost) return;
+    if (this.#frame) this.#lostWith = this.#frame.pid ?? this.#hello?.pid;
     const said = (this.#noise + (this.#frame?.err.text() ?? "")).trim();
     this.#lost = new SessionLost(
       `The session with container ${this.ctid} was lost: ${why}${said === "" ? "" : ` and said: ${said}`}`,
@@ -426,8 +440,9 @@ class Collector {
     // The chunk's buffer is the reader's and may be used again.
     const own = bytes.slice();
     if (!this.#begun) {
-      // Kept because a command that cannot even start (no such user) says so before its start.
-      this.#chunks = [own.subarray(-4096)];
+      // Kept because a command that cannot even start (no such user) says so before its start, in as many pieces as it likes.
+      this.#chunks.push(own);
+      this.#chunks = [this.bytes().slice(-4096)];
       return;
     }
     this.#size += own.length;
@@ -450,7 +465,7 @@ class Collector {
   }
 
   text(): string {
-    return new TextDecoder().decode(this.bytes().subarray(-4096));
+    return tail(this.bytes(), 4096);
   }
 }
 

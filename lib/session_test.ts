@@ -1,7 +1,7 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { testWith } from "../tests/permissions.ts";
 import { Failure, SessionLost } from "./errors.ts";
-import { Scanner } from "./frame.ts";
+import { BOOTSTRAP, bootstrapText, frameText, helloText, Scanner } from "./frame.ts";
 import { Pct } from "./pct.ts";
 import { Session, type SessionRunOptions, TimedOut } from "./session.ts";
 import { type Script, sh } from "./shell.ts";
@@ -107,7 +107,7 @@ testSession("output that looks like a sentinel", async (session) => {
   assertEquals((await run(session, sh`printf %s ${fake.repeat(50)}`)).stdout, fake.repeat(50));
   // The nonce stands in argument lists, so that a list of processes holds it; that is no sentinel.
   const { stdout } = await run(session, sh`cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n'`);
-  assertStringIncludes(stdout, "shift 2");
+  assertStringIncludes(stdout, " begin $2 ");
 });
 
 testSession("one command cannot change the next one", async (session) => {
@@ -153,6 +153,21 @@ echo started`,
   }
 });
 
+// BusyBox's shell gives a command up whose FIFO it was opening when a signal came, such as that of the last one's reader that ended.
+testWith(["run", "read", "write"], "no command is lost between the FIFOs of the ones before", async (t) => {
+  const why = await whyNot("busybox");
+  await t.step({
+    name: why === undefined ? "busybox" : `busybox (${why})`,
+    ignore: why !== undefined,
+    fn: () =>
+      withSession(shells.busybox, async (session) => {
+        for (let i = 0; i < 200; i++) {
+          assertEquals((await run(session, sh`exit 3`, { isolate: true, timeout: 8_000 })).code, 3);
+        }
+      }),
+  });
+});
+
 // DESIGN 4: our own clock decides what a time-out was; what ran is ended with its group, and the session lives on.
 testSession(
   "a command that takes too long is ended, also one that writes without end or ignores TERM",
@@ -180,6 +195,110 @@ testSession("output beyond the limit ends the command, and the session lives on"
   );
   assertStringIncludes(error.message, "exceeds 1000000 bytes");
   assertEquals((await run(session, sh`echo on`)).stdout, "on\n");
+});
+
+// A shell whose input ends in the middle of a here-document takes what has come for the whole: "rm -rf /srv/app" would be "rm -rf /srv".
+testSession("half a script is never run, wherever its session is cut off", async (session) => {
+  const folder = (await run(session, sh`mktemp -d`)).stdout.trim();
+  const nonce = "ab".repeat(16);
+  const script = sh`cd ${folder} && touch one
+touch two`;
+  const options = { number: 1, seconds: 20, user: undefined };
+  const texts: [text: string, ...args: string[]][] = [
+    [frameText(nonce, session.hello, script, { ...options, isolate: false })],
+    [frameText(nonce, session.hello, script, { ...options, isolate: true })],
+    [frameText(nonce, session.hello, script, { ...options, isolate: false, stdin: encode("payload") })],
+    [bootstrapText(nonce, session.hello, script, { ...options, isolate: false }), "-c", BOOTSTRAP, "sh", nonce],
+  ];
+  for (const [text, ...args] of texts) {
+    // The greeting sets what a frame relies on.
+    const before = args.length === 0 ? helloText(nonce) : "";
+    /** The files that are there when the shell has read so much of the text. */
+    const made = async (length: number) => {
+      const stdin = encode(before + text.slice(0, length));
+      return (await run(session, sh`sh ${args} >/dev/null 2>&1; ls ${folder}; rm -f ${folder}/*`, { stdin })).stdout;
+    };
+    const begin = text.indexOf(script.text);
+    const end = begin + script.text.length;
+    for (const cut of [begin, end - 14, end - 10, end - 6, end - 1, end]) {
+      assertEquals(await made(cut), "", text.slice(begin, cut));
+    }
+    // Once the whole script is there, it may be run or not.
+    for (const cut of [end + 40, text.length - 1]) assertMatch(await made(cut), /^(one\ntwo\n)?$/);
+    assertEquals(await made(text.length), "one\ntwo\n", "uncut, it is run");
+  }
+  await run(session, sh`rmdir ${folder}`);
+});
+
+// A process id means something else once the container has been started again.
+testWith(["run", "read", "write"], "after a reboot, nothing is done to what has the old process ids", async () => {
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/pct`, `#!/bin/sh\nshift 3\nexec "$@"\n`, { mode: 0o755 });
+  const session = await Session.open(new Pct(`${folder}/pct`), 901, 10_000);
+  try {
+    // As if the next `pct exec` went to a container that was started at another time.
+    Object.assign(session.hello, { started: "1" });
+    const payload = encode("x".repeat(100_000));
+    await assertRejects(() => run(session, sh`cat >${folder}/written`, { stdin: payload }), SessionLost, "ended early");
+    await assertRejects(() => Deno.stat(`${folder}/written`), Deno.errors.NotFound);
+
+    const pid = Promise.withResolvers<string>();
+    const onOutput = (chunk: Uint8Array) => pid.resolve(decode(chunk).trim());
+    const running = run(session, sh`echo $$; exec sleep 60`, { onOutput });
+    const bystander = Number(await pid.promise);
+    await Promise.all([session.interrupt(), assertRejects(() => running, SessionLost)]);
+    Deno.kill(bystander, "SIGKILL"); // It is still there to be killed.
+  } finally {
+    session.abandon("the test is over");
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+testWith(
+  ["run", "read", "write"],
+  "a command that crashes leaves no core file, in which secrets would be",
+  async () => {
+    for (const [shell, pct] of Object.entries(shells)) {
+      if (await whyNot(shell as keyof typeof shells)) continue;
+      await withSession(`ulimit -S -c unlimited; ${pct}`, async (session) => {
+        for (const stdin of [undefined, new Uint8Array(100_000)]) {
+          assertEquals((await run(session, sh`ulimit -c`, { stdin })).stdout, "0\n");
+        }
+      });
+    }
+  },
+);
+
+// A shell that is killed between making its FIFOs and taking their names away leaves them behind.
+testWith(["run", "read", "write"], "a session removes the FIFOs of shells that are gone, and no others", async () => {
+  let folder = "/run";
+  await withSession(shells.dash, (session) => Promise.resolve(void (folder = session.hello.runFolder)));
+  const gone = new Deno.Command("true").spawn();
+  await gone.status;
+  const fifo = (pid: number) => `${folder}/.phoenix_setup.${pid}.0123.1.o`;
+  await new Deno.Command("mkfifo", { args: [fifo(gone.pid), fifo(Deno.pid)] }).output();
+  await withSession(shells.dash, async () => {
+    await assertRejects(() => Deno.lstat(fifo(gone.pid)), Deno.errors.NotFound);
+  });
+  await Deno.remove(fifo(Deno.pid));
+});
+
+// DESIGN 2: a signal ends what runs inside, also where it has ended the session itself.
+testSession("an interrupted session ends the command with which it was lost", async (session) => {
+  const marked = Deno.makeTempFileSync();
+  // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group of its own.
+  const running = run(
+    session,
+    sh`p=${session.hello.pid}
+for c in $(cat /proc/$p/task/*/children); do read -r n </proc/$c/comm; [ "$n" != cat ] || kill -9 $c; done
+kill -9 $p; sleep 0.3; echo went on >>${marked}`,
+    { isolate: true },
+  );
+  await assertRejects(() => running, SessionLost);
+  await session.interrupt();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assertEquals(await Deno.readTextFile(marked), "");
+  await Deno.remove(marked);
 });
 
 // DESIGN 4: a lost session is an error of its own that says what was running.

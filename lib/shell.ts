@@ -30,12 +30,12 @@ export class Script {
 
 /**
  * Quotes one word for a POSIX shell. Throws a `TypeError` for a NUL character, which no command line can hold: shells drop it
- * without a word, and the command would run with another argument than the one meant.
+ * without a word, and the command would run with another argument than the one meant. So it would with half a character (a lone
+ * surrogate), which has no bytes.
  */
 export function quote(word: string): string {
-  if (word.includes("\0")) {
-    throw new TypeError(`Cannot pass ${JSON.stringify(word)} to a shell as it contains a NUL character`);
-  }
+  const flaw = word.includes("\0") ? "a NUL character" : word.isWellFormed() ? undefined : "half a character";
+  if (flaw !== undefined) throw new TypeError(`Cannot pass ${JSON.stringify(word)} to a shell as it contains ${flaw}`);
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 

@@ -23,9 +23,11 @@ Deno.test("a secret is in the text that runs, and nowhere else", () => {
 });
 
 // reference: shells drop a NUL without a word.
-Deno.test("a NUL character is refused", () => {
+Deno.test("a NUL character is refused, and half a character", () => {
   assertThrows(() => quote("a\0b"), TypeError, '"a\\u0000b"');
   assertThrows(() => sh`echo ${"\0"}`, TypeError);
+  // JavaScript's own: half of a pair of surrogates becomes U+FFFD on its way, and a file of another name.
+  assertThrows(() => quote("a\ud83d"), TypeError, "half a character");
 });
 
 // Safety: no value can become syntax, whatever it is. The shell itself is the judge.

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { head } from "./cut.ts";
+
 /** A duration: milliseconds, or a number with a unit such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`. */
 export type Duration = number | `${number}${"ms" | "s" | "m" | "h"}`;
 
@@ -25,7 +27,10 @@ export function milliseconds(duration: Duration | string): number {
   const match = typeof duration === "string" ? /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(duration) : null;
   const value = match ? Number(match[1]) * UNITS[match[2] as keyof typeof UNITS] : Number(duration);
   if ((typeof duration === "string" && !match) || !(value > 0 && value <= LONGEST)) {
-    throw new TypeError(`Cannot use "${duration}" as a duration: expected a number with a unit, such as "30s" or "2m"`);
+    throw new TypeError(
+      `Cannot use ${JSON.stringify(head(String(duration), 64))} as a duration: ` +
+        `expected a number with a unit, such as "30s" or "2m"`,
+    );
   }
   return value;
 }
@@ -43,7 +48,7 @@ export function formatDuration(ms: number): string {
 /** What `promise` gives, or `undefined` when it takes longer than `ms` milliseconds. The promise itself goes on. */
 export async function within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
   const { promise: late, resolve } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => resolve(undefined), ms);
+  const timer = setTimeout(() => resolve(undefined), Math.min(ms, LONGEST));
   try {
     return await Promise.race([promise, late]);
   } finally {

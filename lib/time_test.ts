@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { head } from "./cut.ts";
 import { formatDuration, milliseconds, within } from "./time.ts";
 
 Deno.test("a duration is a positive number with a unit, of 24 days at most", () => {
@@ -31,7 +32,7 @@ Deno.test("a duration is a positive number with a unit, of 24 days at most", () 
     "9".repeat(400) + "s",
   ];
   for (const text of [...wrong, 0, -1, NaN, Infinity, 2 ** 31]) {
-    assertThrows(() => milliseconds(text as string), TypeError, `Cannot use "${text}" as a duration`);
+    assertThrows(() => milliseconds(text as string), TypeError, `Cannot use "${head(String(text), 64)}" as a duration`);
   }
 });
 
@@ -58,4 +59,6 @@ Deno.test("a bounded wait gives the value, the error, or nothing", async () => {
   assertEquals(await within(Promise.resolve(7), 60_000), 7);
   assertEquals(await within(Promise.reject(new Error("no")), 60_000).catch((error) => error.message), "no");
   assertEquals(await within(new Promise(() => {}), 1), undefined);
+  // A timer of more milliseconds than 32 bits hold would fire at once.
+  assertEquals(await within(new Promise((resolve) => setTimeout(resolve, 20, 7)), 2 ** 31 + 1), 7);
 });

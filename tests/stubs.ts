@@ -5,15 +5,13 @@
  * @module
  */
 
-import { CommandBuilder } from "dax";
 import { type CommandOptions, type Connection, failureOf, Output } from "../lib/container.ts";
 import { Engine } from "../lib/engine.ts";
 import type { Difference, Outcome, RunEvent } from "../lib/events.ts";
 import type { Step } from "../lib/engine.ts";
 import type { Hello } from "../lib/frame.ts";
 import type { Host } from "../lib/host.ts";
-import type { Surroundings } from "../lib/life.ts";
-import { Pct } from "../lib/pct.ts";
+import type { Surroundings } from "../lib/surroundings.ts";
 import type { Script } from "../lib/shell.ts";
 
 /** What a command answers: its stdout, or all that it leaves behind. */
@@ -62,6 +60,8 @@ export class StubContainer implements Connection {
     return this.#answer(script, "write", options);
   }
 
+  prepare(): void {}
+
   open(): Promise<Hello> {
     return Promise.resolve(helloOf("Portainer"));
   }
@@ -86,7 +86,7 @@ export class StubContainer implements Connection {
 
 /** What the shell of a container with this host name says. */
 export function helloOf(hostname: string, machineId = "0123456789abcdef"): Hello {
-  return { pid: 42, timeout: "gnu", setsid: true, runFolder: "/run", hostname, machineId };
+  return { pid: 42, timeout: "gnu", setsid: true, runFolder: "/run", hostname, machineId, rootMade: "-", started: "7" };
 }
 
 /** A host that answers as `answers` says, and fails the test for everything else. */
@@ -101,9 +101,11 @@ export function stubHost(answers: Partial<Host> = {}): Host {
     pctRead: unexpected("pctRead"),
     read: unexpected("read"),
     writeFile: unexpected("writeFile"),
+    editFile: unexpected("editFile"),
     removeFile: unexpected("removeFile"),
     pctWrite: unexpected("pctWrite"),
     write: unexpected("write"),
+    interrupt() {},
     ...answers,
   };
 }
@@ -165,18 +167,9 @@ export interface StubOptions {
   readonly openLogFile?: Surroundings["openLogFile"];
 }
 
-/** Surroundings in which nothing is real; `pct` is a command registered with dax. */
+/** Surroundings in which nothing is real. */
 export function stubSurroundings(options: StubOptions = {}): [Surroundings, StubRun] {
   const run = new StubRun();
-  const builder = new CommandBuilder().registerCommand("pct", async (context) => {
-    run.pctCalls.push(context.args);
-    if (context.args[0] !== "status") throw new Error(`The test did not expect pct ${context.args.join(" ")}`);
-    const answer = options.status ?? "status: running\n";
-    const { code = 0, stdout = "", stderr = "" } = typeof answer === "string" ? { stdout: answer } : answer;
-    await context.stdout.write(new TextEncoder().encode(stdout));
-    await context.stderr.write(new TextEncoder().encode(stderr));
-    return { code };
-  });
   const container = options.container ?? new StubContainer();
   return [{
     args: options.args ?? ["901"],
@@ -184,12 +177,22 @@ export function stubSurroundings(options: StubOptions = {}): [Surroundings, Stub
     environment: (name) => options.environment?.[name],
     stdout: { write: (text) => run.stdout += text, terminal: options.terminal ?? false },
     stderr: { write: (text) => run.stderr += text },
-    pct: new Pct("pct", builder),
+    pct: {
+      run(args) {
+        run.pctCalls.push([...args]);
+        if (args[0] !== "status") throw new Error(`The test did not expect pct ${args.join(" ")}`);
+        const answer = options.status ?? "status: running\n";
+        const { code = 0, stdout = "", stderr = "" } = typeof answer === "string" ? { stdout: answer } : answer;
+        return Promise.resolve({ code, stdout, stderr });
+      },
+      abandon() {},
+    },
     host: () => stubHost({ file: () => Promise.resolve(undefined), ...options.host }),
     connect: (_ctid, { onOpen }) => ({
       ctid: container.ctid,
       read: (script, more) => container.read(script, more),
       write: (script, more) => container.write(script, more),
+      prepare() {},
       open() {
         const hello = helloOf(options.hostname ?? "Portainer");
         onOpen?.(hello);
