@@ -5,6 +5,7 @@
  */
 
 import { parseArgs } from "@std/cli";
+import { head } from "./cut.ts";
 import { messageOf } from "./errors.ts";
 import { milliseconds } from "./time.ts";
 
@@ -46,7 +47,7 @@ export function readArguments(args: readonly string[]): Arguments {
       alias: { h: "help", v: "verbose", q: "quiet" },
       unknown(argument, name) {
         if (name === undefined) return true;
-        problems.push(`Unknown option "${argument}"`);
+        problems.push(`Unknown option ${shown(argument)}`);
         return false;
       },
     });
@@ -65,7 +66,7 @@ export function readArguments(args: readonly string[]): Arguments {
   const options = end < 0 ? args : args.slice(0, end);
   options.forEach((argument, i) => {
     const next = /^(?:true|false)$/.test(options[i + 1] ?? "") ? "=" : "";
-    if (FLAG_WITH_VALUE.test(argument + next)) problems.push(`Option "${argument}" takes no value`);
+    if (FLAG_WITH_VALUE.test(argument + next)) problems.push(`Option ${shown(argument)} takes no value`);
   });
   for (const name of ["log-file", "timeout"] as const) {
     if (parsed[name].length > 1) problems.push(`Option "--${name}" is given ${parsed[name].length} times`);
@@ -94,6 +95,11 @@ export function readArguments(args: readonly string[]): Arguments {
     // A cluster of short options says the same of each letter.
     problems: [...new Set(problems)],
   };
+}
+
+/** An argument in a message. */
+function shown(argument: string): string {
+  return JSON.stringify(head(argument, 64));
 }
 
 /** The usage of the executable of container `ctid`. */

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { head } from "./cut.ts";
 import { ExitCode, Failure, messageOf } from "./errors.ts";
 
 /** The configuration is missing, unreadable or wrong: exit code 2. */
@@ -49,7 +50,8 @@ const network = kind(
 );
 const gpus = kind(
   '"none" or indices such as "0,1"',
-  (v) => v === "none" ? [] : typeof v === "string" && /^\d+(,\d+)*$/.test(v) ? v.split(",").map(Number) : undefined,
+  (v) =>
+    v === "none" ? [] : typeof v === "string" && /^\d{1,3}(,\d{1,3})*$/.test(v) ? v.split(",").map(Number) : undefined,
 );
 const role = kind(
   '"server", "agent" or "none"',
@@ -160,7 +162,7 @@ export class ContainerConfig {
     const blocks = object(file, "$.lxc_configs", all.lxc_configs);
     const at = `$.lxc_configs["${ctid}"]`;
     if (!Object.hasOwn(blocks, String(ctid))) {
-      const known = Object.keys(blocks).join(", ") || "none";
+      const known = head(Object.keys(blocks).join(", "), 200) || "none";
       throw new ConfigurationError(`Cannot use "${file}": "${at}" is missing, the file has ${known}`, {
         blockMissing: true,
       });
@@ -296,7 +298,11 @@ export function readJson(file: string): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    const why = error instanceof SyntaxError ? positioned(error.message, bytes) : "it is not UTF-8";
+    const why = error instanceof SyntaxError
+      ? positioned(error.message, bytes)
+      : error instanceof TypeError
+      ? "it is not UTF-8"
+      : messageOf(error);
     throw new ConfigurationError(`Cannot use "${file}" as it is not valid JSON: ${why}`, { cause: error });
   }
 }
@@ -323,5 +329,5 @@ function found(value: unknown): string {
   if (value === undefined) return "nothing";
   const json = JSON.stringify(value);
   const type = Array.isArray(value) ? "the array " : typeof value === "object" && value !== null ? "the object " : "";
-  return type + (json.length > 80 ? `${json.slice(0, 77)}...` : json);
+  return type + (head(json, 77));
 }

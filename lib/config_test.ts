@@ -234,7 +234,7 @@ Deno.test("a file without this container's block, or of another shape, says what
   const long = "x".repeat(100);
   assertRefused(
     read({ lxc_configs: { 901: long } }),
-    `Cannot use "${FILE}": "${block}" has to be an object, found "${"x".repeat(76)}...`,
+    `Cannot use "${FILE}": "${block}" has to be an object, found "${"x".repeat(76)}…`,
   );
 });
 

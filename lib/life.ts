@@ -5,103 +5,28 @@
  * @module
  */
 
-import { basename, fromFileUrl } from "@std/path";
+import { basename } from "@std/path";
 import { type Arguments, readArguments, usage } from "./arguments.ts";
 import { REVISION, VERSION } from "./build.ts";
-import { ConfigurationError, ContainerConfig, HypervisorConfig, readJson } from "./config.ts";
-import { type Connection, type ContainerHooks, PctContainer } from "./container.ts";
-import { Engine, StepFailed } from "./engine.ts";
-import { CommandFailed, ExitCode, Failure, messageOf } from "./errors.ts";
+import { ConfigurationError, ContainerConfig, HypervisorConfig } from "./config.ts";
+import type { Connection } from "./container.ts";
+import { head } from "./cut.ts";
+import { Ending } from "./ending.ts";
+import { Engine } from "./engine.ts";
+import { ExitCode, Failure, messageOf } from "./errors.ts";
 import type { Outcome, RunEvent } from "./events.ts";
-import { hintFor, meaningOf } from "./explain.ts";
+import { hintFor } from "./explain.ts";
+import { logFailure } from "./failure_log.ts";
 import type { Hello } from "./frame.ts";
-import { type Host, thisHost } from "./host.ts";
-import { RunLock } from "./lock.ts";
-import { type LogFile, openLogFile, processSink, RunLog, type TextSink } from "./log.ts";
-import { Pct } from "./pct.ts";
-import { notPermitted, type Refusal, refusalIn } from "./permission.ts";
-import { Secret } from "./secret.ts";
+import type { RunLock } from "./lock.ts";
+import { RunLog } from "./log.ts";
+import { isLocked } from "./pct.ts";
+import { notPermitted } from "./permission.ts";
+import { Secret, SHORTEST_SECRET } from "./secret.ts";
 import { CTID_RANGE, HOST_PATHS, type Setup, type SetupContext, stoppedMarker } from "./setup.ts";
 import { quote } from "./shell.ts";
+import { type Surroundings, theseSurroundings } from "./surroundings.ts";
 import { formatDuration, milliseconds, within } from "./time.ts";
-
-/** All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own. */
-export interface Surroundings {
-  /** The command line. */
-  readonly args: readonly string[];
-  /** The file that runs: a compiled executable, or a script. */
-  readonly program: string;
-  /** An environment variable. */
-  readonly environment: (name: string) => string | undefined;
-  /** Where standard output goes, and whether a person reads it. */
-  readonly stdout: TextSink & { readonly terminal: boolean };
-  /** Where standard error goes. */
-  readonly stderr: TextSink;
-  /** Proxmox's `pct`. */
-  readonly pct: Pct;
-  /** The host, as steps see it. */
-  readonly host: (ctid: number) => Host;
-  /** Connects to a container; see {@linkcode PctContainer}. */
-  readonly connect: (ctid: number, hooks: ContainerHooks) => Connection;
-  /** What has locked a container in Proxmox, such as `backup`; `undefined` when nothing has. */
-  readonly lockedBy: (ctid: number) => string | undefined;
-  /** Reads a JSON file; see {@linkcode readJson}. */
-  readonly readJson: (path: string) => unknown;
-  /** Opens the log file; see {@linkcode openLogFile}. */
-  readonly openLogFile: (path: string) => LogFile;
-  /** Takes the lock of a container; see {@linkcode RunLock}. */
-  readonly lock: (ctid: number) => Pick<RunLock, "release">;
-  /** Calls `handle` when the process is asked to end. */
-  readonly onSignal: (handle: (signal: "SIGHUP" | "SIGINT" | "SIGTERM") => void) => void;
-  /** Calls `handle` with an error that nobody waits for, such as that of a step without `await`, or of a timer. */
-  readonly onUnhandled: (handle: (error: unknown) => void) => void;
-  /** Ends the process. */
-  readonly exit: (code: number) => void;
-}
-
-/** The surroundings of a real run: this process on this host. */
-export function theseSurroundings(): Surroundings {
-  const pct = new Pct();
-  return {
-    args: Deno.args,
-    program: Deno.build.standalone ? Deno.execPath() : fromFileUrl(Deno.mainModule),
-    environment: (name) => Deno.env.get(name),
-    stdout: { ...processSink(Deno.stdout), terminal: Deno.stdout.isTerminal() },
-    stderr: processSink(Deno.stderr),
-    pct,
-    host: (ctid) => thisHost(pct, ctid),
-    connect: (ctid, hooks) => new PctContainer(pct, ctid, hooks),
-    lockedBy: lockOf,
-    readJson,
-    openLogFile,
-    lock: (ctid) => RunLock.take(HOST_PATHS.locks, ctid),
-    onSignal(handle) {
-      for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"] as const) {
-        Deno.addSignalListener(signal, () => handle(signal));
-      }
-    },
-    onUnhandled(handle) {
-      globalThis.addEventListener("unhandledrejection", (event) => {
-        event.preventDefault();
-        handle(event.reason);
-      });
-      globalThis.addEventListener("error", (event) => {
-        event.preventDefault();
-        handle(event.error);
-      });
-    },
-    exit: (code) => Deno.exit(code),
-  };
-}
-
-/** The `lock:` of Proxmox's own configuration of a container, which can be read without starting a process. */
-function lockOf(ctid: number): string | undefined {
-  try {
-    return /^lock: (\S+)$/m.exec(Deno.readTextFileSync(`/etc/pve/lxc/${ctid}.conf`).split("\n[")[0]!)?.[1];
-  } catch {
-    return undefined; // Without the file there is nothing to wait for.
-  }
-}
 
 /** One run of a setup. */
 interface Run {
@@ -110,18 +35,24 @@ interface Run {
   readonly log: RunLog;
   readonly arguments: Arguments;
   readonly started: number;
+  readonly ending: Ending;
   ctid?: number;
   container?: Connection;
+  /** The names that the container has to have, and where they are stated. */
+  names?: readonly { from: string; name: string }[];
   engine?: Engine;
   lock?: Pick<RunLock, "release">;
-  /** The log file that this program is not permitted to write. */
-  refusedLog?: string;
+  /** What is wrong with what the environment or an option says of the log. */
+  refused?: Failure;
   /** `core_paths` of the host's configuration. */
   corePaths?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** How long the whole run may take unless `--timeout` says otherwise. */
 const RUN_TIMEOUT = "2h";
+
+/** How long a container that a run has stopped is waited for, in milliseconds, while Proxmox has it locked. */
+const START_AGAIN = 10 * 60_000;
 
 /** How long ending what runs inside may take after a signal; the orchestrator kills what does not end. */
 const CLEAN_UP = 4_000;
@@ -140,40 +71,42 @@ const CLEAN_UP = 4_000;
  */
 export async function main(setup: Setup, surroundings: Surroundings = theseSurroundings()): Promise<void> {
   const run = begin(setup, surroundings);
-  const ended = Promise.withResolvers<never>();
-  surroundings.onSignal((signal) => ended.reject(new Interrupted(signal)));
-  surroundings.onUnhandled((error) => ended.reject(error));
-  const timeout = run.arguments.timeout ?? milliseconds(RUN_TIMEOUT);
-  const timer = setTimeout(
-    () => ended.reject(new Failure(ExitCode.Timeout, `The run did not end within ${formatDuration(timeout)}`)),
-    timeout,
-  );
   let code: ExitCode;
   try {
-    code = await Promise.race([live(run), ended.promise]);
+    code = await Promise.race([live(run), run.ending.asked]);
+    await run.ending.close();
   } catch (error) {
-    await within(cleanUp(run), CLEAN_UP);
-    code = logFailure(run, error);
+    // Before a container is known, nothing runs that a signal could hit.
+    const reason = run.ctid === undefined ? error : await run.ending.reason(error);
+    if (!await within(cleanUp(run), CLEAN_UP)) {
+      message(run, "warning", `Cannot clean up within ${formatDuration(CLEAN_UP)}`);
+    }
+    const again = [surroundings.program, ...surroundings.args].map(visibleArgument).join(" ");
+    code = logFailure({ report: run.log.report, again, corePaths: run.corePaths }, reason);
   }
-  clearTimeout(timer);
   await exitScript(run, code);
 }
 
-/** Ends what still runs inside; a container that was stopped for a moment is started again. */
-async function cleanUp(run: Run): Promise<void> {
+/** Ends what still runs inside; a container that was stopped for a moment is started again. Gives true when it is done. */
+async function cleanUp(run: Run): Promise<true> {
   try {
-    await run.container?.interrupt();
+    // A container that a `pct` is about to stop is not started before it has.
+    await Promise.all([run.container?.interrupt(), run.ending.close()]);
     if (run.lock !== undefined && !run.arguments.check) await startAgain(run);
   } catch (error) {
     message(run, "warning", `Cannot clean up: ${messageOf(error)}`);
   }
+  return true;
 }
 
 async function live(run: Run): Promise<ExitCode> {
   if (run.arguments.help || run.arguments.version) return printOnRequest(run);
-  if (run.refusedLog !== undefined) throw notPermitted("write", run.refusedLog);
+  if (run.refused !== undefined) throw run.refused;
   const ctid = parseArguments(run);
   validateInputs(run, ctid);
+  // Most of a run is `pct` starting, twice: both at once. The shell says who it is, and does nothing before `pct status` has answered.
+  run.container = connect(run);
+  run.container.prepare();
   await checkContainerExists(run);
   return await performContainerSpecificSetup(run);
 }
@@ -186,13 +119,13 @@ export function parseArguments(run: Run): string {
   const { problems, positional } = run.arguments;
   const wrong = [...problems];
   if (positional.length !== 1) {
+    const given = firstOf(positional.map((argument) => JSON.stringify(head(argument, 64))), ", ");
     wrong.push(
-      `Expected exactly one argument, the CTID, and got ${positional.length}` +
-        (positional.length === 0 ? "" : `: ${positional.map((argument) => JSON.stringify(argument)).join(", ")}`),
+      `Expected exactly one argument, the CTID, and got ${positional.length}${given === "" ? "" : `: ${given}`}`,
     );
   }
   if (wrong.length > 0) {
-    throw new Failure(ExitCode.Usage, `Usage error: ${wrong.join("; ")}`, {
+    throw new Failure(ExitCode.Usage, `Usage error: ${firstOf(wrong, "; ")}`, {
       hint: `Usage: ${programName(run)} [options] ${run.setup.ctid} (--help tells more)`,
     });
   }
@@ -278,11 +211,6 @@ export async function checkContainerExists(run: Run): Promise<void> {
     throw new Failure(ExitCode.Container, `Container ${ctid} is stopped`, { hint: `Start it: pct start ${ctid}` });
   }
   const said = (stderr || stdout).trim();
-  if (said === `dax: ${pct.path}: command not found`) {
-    throw new Failure(ExitCode.Usage, `Cannot find "${pct.path}", so this is not a Proxmox VE host`, {
-      hint: "Run it on the host, as root; to try it elsewhere: deno task setup",
-    });
-  }
   if (code === undefined) {
     throw new Failure(ExitCode.Usage, `Container ${ctid} cannot be checked: "pct status" did not answer within 1 min`);
   }
@@ -297,11 +225,13 @@ export async function checkContainerExists(run: Run): Promise<void> {
       },
     );
   }
+  const hint = hintFor(said);
   throw new Failure(
     ExitCode.Usage,
     `Container ${ctid} does not exist or cannot be checked: "pct status ${ctid}" ended with exit code ${code} and said ${
       said === "" ? "nothing" : `"${said}"`
     }`,
+    hint === undefined ? {} : { hint },
   );
 }
 
@@ -310,10 +240,16 @@ async function startAgain(run: Run): Promise<void> {
   const ctid = run.ctid!;
   const host = run.surroundings.host(ctid);
   if (!await host.file(stoppedMarker(ctid))) return;
-  const { code, stderr } = await host.pctWrite("start", [], 120_000);
-  if (code === 0) message(run, "info", `Started container ${ctid}, which a run that was cut off had stopped`);
-  else if (!/already running/.test(stderr)) {
-    throw new Failure(ExitCode.Container, `Container ${ctid} is stopped and does not start: ${stderr.trim()}`);
+  const deadline = performance.now() + START_AGAIN;
+  for (let pause = 100;; pause = Math.min(2 * pause, 5_000)) {
+    const { code, stderr } = await host.pctWrite("start", [], 120_000);
+    if (code === 0) message(run, "info", `Started container ${ctid}, which a run that was cut off had stopped`);
+    if (code === 0 || /already running/.test(stderr)) break;
+    const why = `Container ${ctid} is stopped and does not start: ${stderr.trim() || "pct said nothing"}`;
+    // What the other run had begun, such as a snapshot, may still be under way.
+    if (!isLocked(stderr) || performance.now() > deadline) throw new Failure(ExitCode.Container, why);
+    message(run, "warning", `${why}. Trying again`);
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
   await host.removeFile(stoppedMarker(ctid));
 }
@@ -342,25 +278,14 @@ export async function performContainerSpecificSetup(run: Run): Promise<ExitCode>
   run.lock = surroundings.lock(ctid);
   if (!check) await startAgain(run);
   const configuration = readConfiguration(run);
-  const names = [
+  run.names = [
     { from: `the setup of container ${ctid}`, name: setup.name },
     ...(configuration.name === undefined ? [] : [{ from: `"${configuration.lxcFile}"`, name: configuration.name }]),
   ];
-  let machine: string | undefined;
-  const container = run.container = surroundings.connect(ctid, {
-    onOpen(hello) {
-      refuseOtherContainer(ctid, hello, names);
-      if (machine !== undefined && machine !== hello.machineId) {
-        throw new Failure(ExitCode.Container, `Container ${ctid} was replaced by another one while it was set up`);
-      }
-      machine = hello.machineId;
-    },
-    lockedBy: () => surroundings.lockedBy(ctid),
-    onWait: (why) => message(run, "warning", why),
-  });
+  const container = run.container!;
   const engine = run.engine = new Engine({
     container,
-    host: surroundings.host(ctid),
+    host: run.ending.guard(surroundings.host(ctid)),
     check,
     report: log.report,
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
@@ -421,11 +346,29 @@ async function readSecret(
     if (!("file" in from) || !(error instanceof Deno.errors.NotCapable)) throw error;
     throw notPermitted("read", from.file, `${name} from ${where}`);
   }
-  const value = text?.trim().replace(/^(?:export )?[A-Za-z_][A-Za-z0-9_]*=(["']?)(.*)\1$/, "$2");
+  // Base64 may end with "=", too.
+  const value = text?.trim()
+    .replace(/^(?:export )?(?:[A-Z_][A-Z0-9_]*=|[A-Za-z_]\w*=(?=[^=]))(["']?)(.*)\1$/, "$2");
   if (!value) {
     throw new ConfigurationError(`Cannot read ${name}: ${where} is ${text === undefined ? "not there" : "empty"}`);
   }
+  if (value.length < SHORTEST_SECRET) {
+    throw new ConfigurationError(`Cannot use ${name}: ${where} has fewer than ${SHORTEST_SECRET} characters`, {
+      hint: "So short a value cannot be kept out of the log",
+    });
+  }
   return new Secret(name, value);
+}
+
+/** The connection to the container, which is refused where that is another one than meant. */
+function connect(run: Run): Connection {
+  const { surroundings } = run;
+  const ctid = run.ctid!;
+  return surroundings.connect(ctid, {
+    onOpen: (hello) => refuseOtherContainer(ctid, hello, run.names!),
+    lockedBy: () => surroundings.lockedBy(ctid),
+    onWait: (why) => message(run, "warning", why),
+  });
 }
 
 /** A wrong id must never configure somebody else's container. */
@@ -497,6 +440,8 @@ function readConfiguration(run: Run) {
  */
 export async function exitScript(run: Run, code: ExitCode): Promise<void> {
   const { surroundings, log, engine } = run;
+  // Nothing comes after the last line: from there to the end nobody else has a turn.
+  await run.container?.close();
   const results = engine?.results ?? [];
   const outcomes: Partial<Record<Outcome, number>> = {};
   for (const { outcome } of results) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
@@ -516,7 +461,7 @@ export async function exitScript(run: Run, code: ExitCode): Promise<void> {
   }
   run.lock?.release();
   log.flush();
-  await run.container?.close();
+  surroundings.pct.abandon();
   surroundings.exit(code);
 }
 
@@ -532,89 +477,20 @@ function lastLine(run: Run, code: ExitCode): string {
   return `Specific setup${of} failed${step === undefined ? "" : ` in step "${step}"`} with exit code ${code}`;
 }
 
-/** Says why the run failed, and gives the exit code for it. */
-function logFailure(run: Run, error: unknown): ExitCode {
-  const again = [run.surroundings.program, ...run.surroundings.args].map(visibleArgument).join(" ");
-  if (error instanceof StepFailed && (!(error.cause instanceof Failure) || refusalIn(error))) {
-    return logDefect(run, error.cause, error.step);
-  }
-  if (!(error instanceof Failure) || refusalIn(error)) return logDefect(run, error);
-  if (!(error instanceof StepFailed)) {
-    message(run, "fatal", error.message);
-    if (error.hint !== undefined) message(run, "info", `What to do: ${error.hint}`);
-    return error.exitCode;
-  }
-  const evidence = error.cause instanceof CommandFailed ? error.cause.evidence : undefined;
-  const output = evidence === undefined ? [] : [...lastLines(evidence.stdout), ...lastLines(evidence.stderr)];
-  const meaning = evidence && meaningOf(evidence);
-  const hint = error.hint ?? hintFor([error.message, ...output].join("\n"));
-  run.log.report({
-    event: "failure",
-    message: error.message,
-    step: error.step,
-    ...(evidence === undefined ? {} : { command: evidence.command, output }),
-    ...(evidence?.code === undefined ? {} : { code: evidence.code }),
-    ...(meaning === undefined ? {} : { meaning }),
-    ...(hint === undefined ? {} : { hint }),
-    again,
-  });
-  return error.exitCode;
-}
-
-/** A defect, or a permission that the executable does not have: something that only a change of the program mends. */
-function logDefect(run: Run, error: unknown, step?: string): ExitCode {
-  const where = step === undefined ? "" : ` in step "${step}"`;
-  const refusal = refusalIn(error);
-  const configured = refusal && namedByConfiguration(run, refusal);
-  if (configured) {
-    message(run, "fatal", configured.message);
-    message(run, "info", `What to do: ${configured.hint}`);
-    return configured.exitCode;
-  }
-  if (refusal) {
-    const { access, to, declaration } = refusal;
-    message(
-      run,
-      "fatal",
-      `Permission refused${where}: ${access} access to ${to === undefined ? "everything" : `"${to}"`}`,
-    );
-    message(
-      run,
-      "info",
-      declaration === undefined
-        ? "What to do: a setup cannot be permitted this; do it inside the container"
-        : `What to do: declare it in the setup: ${declaration}, and build the executable again`,
-    );
-  } else {
-    message(run, "fatal", `Defect${where}: ${messageOf(error)}`);
-    message(run, "info", `What to do: report it with these lines (version ${VERSION}, ${REVISION})`);
-    if (error instanceof Error && error.stack) message(run, "error", error.stack);
-  }
-  return ExitCode.Defect;
-}
-
-/** A path that was refused and is the host configuration's choice: another host has to be told, not the author of the setup. */
-function namedByConfiguration(run: Run, { access, to }: Refusal): ConfigurationError | undefined {
-  if (to === undefined || (access !== "read" && access !== "write")) return undefined;
-  for (const [key, path] of Object.entries(run.corePaths ?? {})) {
-    if (typeof path !== "string" || (to !== path && !to.startsWith(`${path}/`))) continue;
-    return notPermitted(access, path, `"${to}", where "core_paths.${key}" leads,`);
-  }
-  return undefined;
-}
-
-/** A signal asked the run to end. */
-class Interrupted extends Failure {
-  constructor(signal: "SIGHUP" | "SIGINT" | "SIGTERM") {
-    const codes = { SIGHUP: ExitCode.Hangup, SIGINT: ExitCode.Interrupt, SIGTERM: ExitCode.Terminate };
-    super(codes[signal], `Ended by ${signal}`, { hint: "Run it again: it goes on where it is not done yet" });
-  }
-}
-
 /** Opens the log, so that everything that follows is logged, also what is wrong with the command line. */
 function begin(setup: Setup, surroundings: Surroundings): Run {
-  const { environment, stdout, stderr } = surroundings;
+  const { stdout, stderr } = surroundings;
   const options = readArguments(surroundings.args);
+  let refused: Failure | undefined;
+  const environment = (name: string): string | undefined => {
+    try {
+      return surroundings.environment(name);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      refused ??= error;
+      return undefined;
+    }
+  };
   const level = (environment("PHOENIX_LOG_LEVEL") ?? "").toUpperCase();
   const levels = { DEBUG: "DEBUG", INFO: "INFO", WARN: "WARN", WARNING: "WARN", ERROR: "ERROR" } as const;
   const known = Object.hasOwn(levels, level) ? levels[level as keyof typeof levels] : undefined;
@@ -626,17 +502,20 @@ function begin(setup: Setup, surroundings: Surroundings): Run {
     stdout,
     stderr,
   });
-  const run: Run = { setup, surroundings, log, arguments: options, started: performance.now() };
+  const ending = new Ending(surroundings, options.timeout ?? milliseconds(RUN_TIMEOUT));
+  const run: Run = { setup, surroundings, log, arguments: options, started: performance.now(), ending };
   if (!options.help && !options.version) {
+    const logFile = options.logFile ?? (environment("PHOENIX_LOG_FILE") || HOST_PATHS.log);
+    if (refused !== undefined) run.refused = refused;
     log.openFile(
-      options.logFile ?? (environment("PHOENIX_LOG_FILE") || HOST_PATHS.log),
+      logFile,
       options.verbose ? "DEBUG" : "INFO",
       (path) => {
         try {
           return surroundings.openLogFile(path);
         } catch (error) {
           if (!(error instanceof Deno.errors.NotCapable)) throw error;
-          run.refusedLog = path;
+          run.refused ??= notPermitted("write", path);
           return { append() {}, sync() {} };
         }
       },
@@ -672,11 +551,12 @@ function programName(run: Run): string {
 
 /** An argument as a person can read it: JSON's quotes where it is not plain. */
 function visibleArgument(argument: string): string {
-  const shown = argument.length > 64 ? `${argument.slice(0, 64)}…` : argument;
+  const shown = head(argument, 64);
   return /^[\x21-\x7e]+$/.test(shown) && quote(shown) === shown ? shown : JSON.stringify(shown);
 }
 
-/** The last 20 lines. */
-function lastLines(output: string): string[] {
-  return output === "" ? [] : output.replace(/\n+$/, "").split("\n").slice(-20);
+/** The first of a list, for a message that a person can read. */
+function firstOf(list: readonly string[], separator: string): string {
+  const more = list.length - 10;
+  return [...list.slice(0, 10), ...(more > 0 ? [`and ${more} more`] : [])].join(separator);
 }

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { hostFile } from "../tests/host_files.ts";
 import { StubContainer, type StubOptions, type StubRun, stubSurroundings } from "../tests/stubs.ts";
 import type { Step } from "./engine.ts";
-import { CommandFailed } from "./errors.ts";
+import { CommandFailed, SessionLost } from "./errors.ts";
 import { main } from "./life.ts";
 import { type Setup, setup } from "./setup.ts";
 import { sh } from "./shell.ts";
@@ -314,6 +315,41 @@ Deno.test("a setup reads the environment variables that it declares, and no othe
   assertEquals((await live({ environment }, of([]))).code, 70);
 });
 
+// DESIGN 4: a secret is never shown; one that is too short to be found again in a log is none.
+Deno.test("a secret is the value or NAME=value, and of at least four characters", async () => {
+  const read = async (value: string) => {
+    let seen: string | undefined;
+    const run = await live(
+      { environment: { TOKEN: value } },
+      setup(901, "Portainer", { environment: ["TOKEN"] }, async ({ secret, ensure }) => {
+        const token = await secret("API token", { environment: "TOKEN" });
+        seen = token.reveal();
+        await ensure({ ...step(`with ${seen}`, true) });
+      }),
+    );
+    assert(!`${run.stdout}${run.stderr}${run.log}`.includes(seen ?? "\0"));
+    return { seen, ...run };
+  };
+  for (
+    const [text, value] of [
+      ["hf_abc\n", "hf_abc"],
+      ["HF_TOKEN=hf_abc", "hf_abc"],
+      ["export token='hf abc'\n", "hf abc"],
+      ['TOKEN="a=b=="', "a=b=="],
+      // Base64, which can end like that.
+      ["c2VjcmV0MTIzNDU2Nzg5MA==", "c2VjcmV0MTIzNDU2Nzg5MA=="],
+      ["c2VjcmV0MTIzNDU2Nzg5MDE=", "c2VjcmV0MTIzNDU2Nzg5MDE="],
+    ]
+  ) {
+    assertEquals((await read(text!)).seen, value);
+  }
+  for (const text of ["", " \n", "TOKEN=", "abc", "TOKEN=abc"]) {
+    const { code, seen, stderr } = await read(text);
+    assertEquals([code, seen], [2, undefined]);
+    assertMatch(stderr, /API token: the environment variable "TOKEN" (?:is empty|has fewer than 4 characters)/);
+  }
+});
+
 // Requirements, section 5: a log file that cannot be written is a warning, never a failure.
 Deno.test("a log file that cannot be written does not fail the run", async () => {
   const run = await live({
@@ -344,6 +380,80 @@ Deno.test("signals end the run with their codes, after what runs inside was ende
     assertStringIncludes(run.stderr, `Ended by ${signal}`);
     assertStringIncludes(run.stderr, 'failed in step "hang"');
   }
+});
+
+// A terminal and systemd send a signal to pct and to what runs inside as well: their end may be seen first.
+Deno.test("what a signal has broken is not the reason of the end", async () => {
+  const [surroundings, run] = stubSurroundings();
+  await main(
+    setup(901, "Portainer", async ({ ensure }) => {
+      setTimeout(() => run.signal("SIGTERM"), 10);
+      await ensure({ ...step("lost", false), apply: () => Promise.reject(new SessionLost("the session was lost")) });
+    }),
+    surroundings,
+  );
+  assertEquals(run.exits, [143]);
+});
+
+// A run that was killed while a snapshot was taken leaves a stopped container, its note, and a pct that is still at it.
+Deno.test("a container that a run has stopped is started as soon as Proxmox lets go of it", async () => {
+  const answers = ["CT is locked (snapshot)", "can't lock file '/run/lock/lxc/pve-config-901.lock' - got timeout", ""];
+  const done: string[] = [];
+  const run = await live({
+    status: "status: stopped\n",
+    host: {
+      file: (path) => Promise.resolve(path.endsWith(".stopped") ? hostFile(path, "") : undefined),
+      removeFile: (path) => Promise.resolve(void done.push(path)),
+      pctWrite(subcommand) {
+        done.push(subcommand);
+        const stderr = answers.shift()!;
+        return Promise.resolve({ code: stderr === "" ? 0 : 255, stdout: "", stderr });
+      },
+    },
+  });
+  assertEquals([run.code, done], [0, ["start", "start", "start", "/run/phoenix_setup/setup_901.stopped"]]);
+});
+
+// The step that is under way goes on until the process is gone.
+Deno.test("after a signal the host is not changed any more, and what has begun to change it is waited for", async () => {
+  const begun: string[] = [];
+  const stopping = Promise.withResolvers<void>();
+  const [surroundings, run] = stubSurroundings({
+    host: {
+      file: (path) => Promise.resolve(path.endsWith(".stopped") ? hostFile(path, "") : undefined),
+      removeFile: () => Promise.resolve(void begun.push("removeFile")),
+      interrupt: () => void begun.push("interrupt"),
+      async pctWrite(subcommand) {
+        begun.push(subcommand);
+        if (subcommand === "shutdown") await stopping.promise;
+        begun.push(`${subcommand} has ended`);
+        return { code: 0, stdout: "", stderr: "" };
+      },
+    },
+  });
+  await main(
+    setup(901, "Portainer", async ({ ensure }) => {
+      begun.length = 0;
+      setTimeout(() => run.signal("SIGTERM"));
+      setTimeout(() => stopping.resolve(), 50);
+      await ensure({
+        ...step("snapshot", false),
+        async apply({ host }) {
+          await host.pctWrite("shutdown", [], 1_000);
+          await host.pctWrite("snapshot", [], 1_000);
+        },
+      });
+    }),
+    surroundings,
+  );
+  assertEquals([run.exits, begun], [[143], [
+    "shutdown",
+    "interrupt",
+    "shutdown has ended",
+    "start",
+    "start has ended",
+    "removeFile",
+  ]]);
 });
 
 Deno.test("the run as a whole has a deadline", async () => {

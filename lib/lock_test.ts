@@ -80,6 +80,45 @@ testLock("a lock that another process holds is free as soon as that process is k
 
 testLock("a folder that cannot be used is said to be so", async (folder) => {
   await Deno.writeTextFile(folder, "a file");
-  const error = assertThrows(() => RunLock.take(folder, 901), Failure, `"${folder}/setup_901.lock"`);
-  assertEquals(error.exitCode, ExitCode.Configuration);
+  for (const unusable of [folder, `${folder}/below`]) {
+    const error = assertThrows(() => RunLock.take(unusable, 901), Failure, `"${unusable}/setup_901.lock"`);
+    assertEquals(error.exitCode, ExitCode.Configuration);
+  }
+});
+
+// A lock file is emptied: somebody else's must not be reached through it.
+testLock("what was planted in the place of a lock file is refused and left as it is", async (folder) => {
+  await Deno.mkdir(folder);
+  const path = `${folder}/setup_901.lock`;
+  const precious = `${folder}/precious`;
+  await Deno.writeTextFile(precious, "precious");
+  const plants: Record<string, () => Promise<unknown>> = {
+    "a symbolic link": () => Deno.symlink(precious, path),
+    "a symbolic link to nothing": () => Deno.symlink(`${folder}/not there`, path),
+    "a hard link": () => Deno.link(precious, path),
+    "a folder": () => Deno.mkdir(path),
+    "a FIFO": () => new Deno.Command("mkfifo", { args: [path] }).output(),
+  };
+  for (const [what, plant] of Object.entries(plants)) {
+    await plant();
+    const error = assertThrows(() => RunLock.take(folder, 901), Failure, "Remove it", what);
+    assertEquals(error.exitCode, ExitCode.Configuration);
+    await Deno.remove(path);
+  }
+  assertEquals(await Deno.readTextFile(precious), "precious");
+  assertEquals((await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name), ["precious"]);
+});
+
+// Who can read a file can lock it.
+testLock("nobody else can open the lock file", async (folder) => {
+  const lock = RunLock.take(folder, 901);
+  assertEquals((await Deno.stat(`${folder}/setup_901.lock`)).mode! & 0o777, 0o600);
+  lock.release();
+});
+
+testLock("a holder that does not say who it is holds it all the same", async (folder) => {
+  await Deno.mkdir(folder);
+  using file = await Deno.open(`${folder}/setup_901.lock`, { write: true, create: true });
+  await file.lock(true);
+  assertThrows(() => RunLock.take(folder, 901), Failure, "another run holds it: it does not say which");
 });

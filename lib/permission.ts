@@ -25,12 +25,15 @@ const FIELDS: Readonly<Record<string, keyof HostNeeds>> = {
   env: "environment",
 };
 
+const REQUIRES = /^Requires (?:--allow-)?(\w+) (?:access|permissions)(?: to "(.*)", run again)?/s;
+
 /** The refused permission behind an error, however it is wrapped; `undefined` where the error is another one. */
 export function refusalIn(error: unknown): Refusal | undefined {
   for (let depth = 0; error instanceof Error && depth < 10; depth++) {
-    if (error instanceof Deno.errors.NotCapable) {
-      const [, access, to] = /^Requires (?:--allow-)?(\w+) (?:access|permissions)(?: to "(.*)", run again)?/s
-        .exec(error.message) ?? [];
+    const requires = REQUIRES.exec(error.message);
+    // For an import it is a TypeError.
+    if (error instanceof Deno.errors.NotCapable || (error instanceof TypeError && requires !== null)) {
+      const [, access, to] = requires ?? [];
       const field = FIELDS[access ?? ""];
       return {
         access: access ?? error.message,

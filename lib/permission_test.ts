@@ -75,12 +75,16 @@ Deno.test("a path that a person chose ends the run with exit code 2 and says whe
 // dax looks a program up before it starts it, and takes what it may not look at for missing.
 const ignore = (["read", "run"] as const).some((name) => Deno.permissions.querySync({ name }).state !== "granted");
 Deno.test({
-  name: `a pct that may not be looked at is a refused permission${ignore ? " (needs --allow-read --allow-run)" : ""}`,
+  name: `a pct that may not be looked at or run is a refused permission${
+    ignore ? " (needs --allow-read --allow-run)" : ""
+  }`,
   ignore,
   permissions: { read: ["/nonexistent"], run: ["/bin/true"], env: "inherit" },
   async fn() {
-    const error = await assertRejects(() => new Pct("/bin/true").run([], 10_000));
-    assertEquals(refusalIn(error)?.to, "/bin/true");
-    assertEquals((await new Pct("/nonexistent/pct").run([], 10_000)).code, 127);
+    const nothing = () => {};
+    const started = new Pct("/bin/true").start([], new Blob([]).stream(), nothing, nothing);
+    assertEquals(refusalIn(await assertRejects(() => started.ended))?.to, "/bin/true");
+    assertEquals(refusalIn(await assertRejects(() => new Pct("/bin/false").run([], 10_000)))?.to, "/bin/false");
+    assertEquals((await new Pct("/bin/true").run([], 10_000)).code, 0);
   },
 });

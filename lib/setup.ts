@@ -62,8 +62,8 @@ export interface Setup {
 export const CTID_RANGE = { lowest: 100, highest: 999_999_999 } as const;
 
 /**
- * Describes the setup of container `ctid`. Hand it to `main`. Throws a `TypeError` for an id that Proxmox does not give and for an
- * empty name.
+ * Describes the setup of container `ctid`. Hand it to `main`. Throws a `TypeError` for an id that Proxmox does not give and for a
+ * name that is no host name.
  *
  * @example
  * ```ts
@@ -87,7 +87,13 @@ export function setup(
       `Cannot describe a setup for container ${ctid}: expected an integer from ${lowest} to ${highest}`,
     );
   }
-  if (name === "") throw new TypeError(`Cannot describe the setup of container ${ctid} without the container's name`);
+  if (!/^[a-z0-9][a-z0-9.-]*$/i.test(name)) {
+    throw new TypeError(
+      `Cannot describe the setup of container ${ctid}: expected the container's host name, found ${
+        JSON.stringify(name)
+      }`,
+    );
+  }
   if (typeof needsOrPerform === "function") return { ctid, name, needs: {}, perform: needsOrPerform };
   requireNeeds(ctid, needsOrPerform);
   return { ctid, name, needs: needsOrPerform, perform: performIfNeeds! };

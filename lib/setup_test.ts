@@ -44,7 +44,9 @@ Deno.test("a setup is for a container that Proxmox can have, with a name", () =>
   for (const ctid of [99, 0, -901, 901.5, NaN, 1_000_000_000]) {
     assertThrows(() => setup(ctid, "x", perform), TypeError, `container ${ctid}: expected an integer from 100`);
   }
-  assertThrows(() => setup(901, "", perform), TypeError, "without the container's name");
+  for (const name of ["", "a b", "a\nb", "-a", ".", "ä", "a_b"]) {
+    assertThrows(() => setup(901, name, perform), TypeError, `expected the container's host name, found "`);
+  }
 });
 
 // DESIGN 1: a setup is a short file with one import, executable as it stands, and independent of every other one.
