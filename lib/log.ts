@@ -4,11 +4,13 @@
  * @module
  */
 
-import { BaseHandler, type LevelName, Logger, type LogRecord } from "@std/log";
+import { closeSync, constants, fdatasyncSync, fstatSync, lutimesSync, openSync, writeSync } from "node:fs";
+import { BaseHandler, type LevelName, Logger, LogLevels, type LogRecord } from "@std/log";
+import { CUT, head } from "./cut.ts";
 import { describe } from "./engine.ts";
 import { messageOf } from "./errors.ts";
 import type { Outcome, RunEvent } from "./events.ts";
-import type { Secret } from "./secret.ts";
+import { type Secret, SHORTEST_SECRET } from "./secret.ts";
 import { formatDuration } from "./time.ts";
 
 /** Takes text for a stream. */
@@ -25,11 +27,88 @@ export interface LogFile {
   sync(): void;
 }
 
-/** Opens a file for {@linkcode RunLog.openFile}; it is made where it is missing, readable by its owner and group. */
+/**
+ * Opens a regular file for {@linkcode RunLog.openFile}; it is made where it is missing, with permissions 0640. A file that is moved
+ * or removed later, as rotation does, is replaced by a new one at the same path, and what comes then goes there. Throws for anything
+ * that is not a regular file, such as a symbolic link or a FIFO, and for a file with a second name.
+ */
 export function openLogFile(path: string): LogFile {
-  const file = Deno.openSync(path, { append: true, create: true, mode: 0o640 });
-  // One write to a file that is open for appending is never torn by another writer.
-  return { append: (bytes) => void file.writeSync(bytes), sync: () => file.syncDataSync() };
+  let torn = false;
+  const append = (bytes: Uint8Array) => {
+    // Opened each time, which takes some 20 µs: the path decides, whatever has become of the file of the last time.
+    const file = openForAppending(path);
+    try {
+      // One write to a file that is open for appending is never torn by another writer, only by a disk that fills up.
+      if (torn) torn = writeSync(file, NEWLINE) === 0;
+      for (let at = 0; at < bytes.length; torn = at < bytes.length) at += writeSync(file, bytes, at);
+    } finally {
+      closeSync(file);
+    }
+  };
+  append(new Uint8Array());
+  return {
+    append,
+    sync() {
+      const file = openForAppending(path);
+      try {
+        fdatasyncSync(file);
+      } finally {
+        closeSync(file);
+      }
+    },
+  };
+}
+
+const NEWLINE = new Uint8Array([0x0a]);
+
+/** Opens a log file, or makes the new one that takes its place. */
+function openForAppending(path: string): number {
+  // Without a wait for the reader of a FIFO. Node's functions need no permission to read where the log is.
+  const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK;
+  const create = constants.O_CREAT | constants.O_EXCL;
+  // More than once, as another writer may make it, and rotation replace it, at the same time.
+  for (let attempt = 1; attempt <= 5; attempt++) {
+    // Not both at once: a symbolic link that somebody has put there would say where a file is made.
+    const file = openIf(path, flags, "ENOENT") ?? openIf(path, flags | create, "EEXIST");
+    if (file === undefined) continue;
+    if (isAt(path, file)) return file;
+    closeSync(file);
+  }
+  throw new Error("it is a symbolic link, or is replaced all the time");
+}
+
+/** Opens a file, or gives `undefined` for the error `code`. */
+function openIf(path: string, flags: number, code: string): number | undefined {
+  try {
+    return openSync(path, flags, 0o640);
+  } catch (error) {
+    if (codeOf(error) === code) return undefined;
+    throw codeOf(error) === "ENXIO" ? new Error("it is a FIFO") : error;
+  }
+}
+
+/** Whether `path` itself is the open file. Throws unless it is a regular file with this one name. */
+function isAt(path: string, file: number): boolean {
+  try {
+    if (!fstatSync(file).isFile()) throw new Error("it is not a regular file");
+    // Deno follows symbolic links when it opens a file, and looking for one takes a permission to read. Setting a time follows
+    // none: where the open file does not show it, it is another one. A whole second is the same for all who write just now.
+    const seconds = Math.floor(Date.now() / 1000);
+    lutimesSync(path, seconds, seconds);
+    const { atimeMs, nlink } = fstatSync(file);
+    if (nlink > 1) throw new Error("it has another name, a hard link");
+    return nlink === 1 && atimeMs === seconds * 1000;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
+    // An append-only file (chattr +a) takes no times, and no link is one.
+    if (codeOf(error) === "EPERM") return true;
+    closeSync(file);
+    throw error;
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as { code?: string }).code;
 }
 
 /** How the log looks and where it goes. */
@@ -53,25 +132,35 @@ export class RunLog {
   readonly #logger: Logger;
   readonly #console: ConsoleHandler;
   readonly #file: FileHandler;
-  readonly #concealed: [value: string, name: string][] = [];
+  #concealed: readonly (readonly [form: string, name: string])[] = [];
 
   /** Starts a log. Until {@linkcode openFile} is called, the lines for the file are kept. */
   constructor(options: LogOptions) {
+    // A file can have any name.
+    const program = oneLine(visible(options.program));
     this.#console = options.form === "terminal"
       ? new TerminalHandler(options)
       : options.form === "json"
       ? new JsonHandler(options)
-      : new LineHandler(options);
-    this.#file = new FileHandler("INFO", `${options.program}[${Deno.pid}]`);
-    this.#logger = new Logger(options.program, "DEBUG", { handlers: [this.#console, this.#file] });
+      : new LineHandler({ ...options, program });
+    this.#file = new FileHandler("INFO", `${program}[${Deno.pid}]`);
+    this.#logger = new Logger(program, "DEBUG", { handlers: [this.#console, this.#file] });
   }
 
   /** Logs an event. */
   readonly report = (event: RunEvent): void => {
+    const level = levelOf(event);
+    // Output can come by the gigabyte, and mostly nobody wants it.
+    if (event.event === "output" && this.#console.level > LogLevels[level] && this.#file.level > LogLevels[level]) {
+      return;
+    }
     // Colours go first: they could stand in the middle of a secret.
-    const clean = mapStrings(event, (text) => visible(this.#redact(text.replace(COLOR, "")))) as RunEvent;
+    const clean = mapStrings(event, (text, key) => {
+      const shown = visible(head(this.#redact(text.replace(COLOR, "")), LONGEST_TEXT));
+      return ONE_LINE.has(key) ? oneLine(shown) : shown;
+    }) as RunEvent;
     const text = renderLines(clean).join("\n");
-    switch (levelOf(clean)) {
+    switch (level) {
       case "DEBUG":
         return void this.#logger.debug(text, clean);
       case "WARN":
@@ -85,19 +174,14 @@ export class RunLog {
     }
   };
 
-  /** Replaces a secret by its name in everything that is logged from now on, also in its encoded forms. */
+  /**
+   * Replaces a secret by its name in everything that is logged from now on, also in its encoded forms, and its beginning or end where
+   * the rest was cut off.
+   */
   conceal(secret: Secret): void {
-    const value = secret.reveal();
-    const json = JSON.stringify(value).slice(1, -1);
-    const bytes = new TextEncoder().encode(value);
-    // Output is logged line by line, and a secret from a file may end with a line break. Shorter lines, such as "}", tell nothing.
-    const lines = value.split("\n").map((line) => line.trim()).filter((line) => line.length >= 8);
-    const forms = [value, value.trim(), ...lines, json, encodeURIComponent(value), bytes.toBase64().replace(/=+$/, "")];
-    for (const form of new Set(forms.filter((form) => form !== ""))) {
-      this.#concealed.push([form, `${secret}`]);
-    }
+    const own = [...formsOf(secret.reveal())].map((form): [string, string] => [form, `${secret}`]);
     // A longer form can contain a shorter one.
-    this.#concealed.sort(([a], [b]) => b.length - a.length);
+    this.#concealed = [...this.#concealed, ...own].sort(([a], [b]) => b.length - a.length);
   }
 
   /** Changes what stdout and stderr get. */
@@ -106,19 +190,22 @@ export class RunLog {
   }
 
   /**
-   * Appends to the file at `path` from now on, beginning with what was logged before. A file that cannot be written is said to be
-   * so, and the run goes on without.
+   * Appends to the file at `path` from now on, beginning with what was logged before. A file that cannot be written, or takes no
+   * more, is said to be so, and the run goes on without; of the output of one step it gets 1 MiB.
    */
   openFile(path: string, level: LevelName, open: (path: string) => LogFile): void {
-    try {
-      this.#file.open(open(path), level);
-    } catch (error) {
-      this.#file.discard();
+    const warn = (what: string, error: unknown) =>
       this.report({
         event: "message",
         level: "warning",
-        text: `Cannot write the log file "${path}", so this run is logged here only: ${messageOf(error)}`,
+        text: `Cannot write the log file "${path}"${what}: ${messageOf(error)}`,
       });
+    try {
+      const file = open(path);
+      this.#file.open(file, level, (error) => warn(" any more, so what follows is logged here only", error));
+    } catch (error) {
+      this.#file.discard();
+      warn(", so this run is logged here only", error);
     }
   }
 
@@ -129,21 +216,48 @@ export class RunLog {
   }
 
   #redact(text: string): string {
-    for (const [value, name] of this.#concealed) text = text.replaceAll(value, name);
-    return text;
+    for (const [form, name] of this.#concealed) text = text.replaceAll(form, () => name);
+    if (this.#concealed.length === 0 || !text.includes(CUT)) return text;
+    return text.split(CUT).map((part, i, parts) => this.#redactPart(part, i > 0, i < parts.length - 1)).join(CUT);
+  }
+
+  /** Conceals a secret of which `part` has only the end, at its start, or only the beginning, at its end. */
+  #redactPart(part: string, cutBefore: boolean, cutAfter: boolean): string {
+    let start: [length: number, name: string] = [0, ""];
+    let end = start;
+    for (const [form, name] of this.#concealed) {
+      // A secret can be longer than what is left between two cuts.
+      if (cutBefore && cutAfter && part.length >= SHORTEST_SECRET && form.includes(part)) return name;
+      for (let n = Math.min(form.length - 1, part.length); cutBefore && n >= SHORTEST_SECRET && n > start[0]; n--) {
+        if (part.startsWith(form.slice(-n))) start = [n, name];
+      }
+      for (let n = Math.min(form.length - 1, part.length); cutAfter && n >= SHORTEST_SECRET && n > end[0]; n--) {
+        if (part.endsWith(form.slice(0, n))) end = [n, name];
+      }
+    }
+    return start[1] + part.slice(start[0], Math.max(start[0], part.length - end[0])) + end[1];
   }
 }
 
-/** stdout or stderr of this process. A reader that went away is no reason to stop. */
+/** How often a reader that is slow is waited for, 10 ms each time. */
+const PATIENCE = 500;
+
+/** stdout or stderr of this process. A reader that went away, or takes nothing for 5 seconds, is no reason to stop. */
 export function processSink(stream: { writeSync(bytes: Uint8Array): number }): TextSink {
   let gone = false;
   return {
     write(text) {
       const bytes = new TextEncoder().encode(text);
-      try {
-        for (let at = 0; !gone && at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
-      } catch {
-        gone = true;
+      let patience = PATIENCE;
+      for (let at = 0; !gone && at < bytes.length;) {
+        try {
+          at += stream.writeSync(bytes.subarray(at));
+          patience = PATIENCE;
+        } catch (error) {
+          // Who made the pipe can have made it one that does not wait for its reader.
+          if (!(error instanceof Deno.errors.WouldBlock) || patience-- === 0) gone = true;
+          else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+        }
       }
     },
   };
@@ -171,37 +285,35 @@ function levelOf(event: RunEvent): LevelName {
 function renderLines(event: RunEvent): string[] {
   switch (event.event) {
     case "message":
-      return event.text.split("\n");
+      return [paragraph(event.text)];
     case "run started":
       return [`${event.check ? "Checking" : "Setting up"} container ${event.ctid} (${event.name})`];
     case "step started":
       return [`Step ${event.number}: ${event.title}`];
     case "step progress":
-      return [`Step ${event.number}: ${event.title}: ${event.text}`];
+      return [paragraph(`Step ${event.number}: ${event.title}: ${event.text}`)];
     case "output":
-      return [`| ${event.text}`];
+      return [quoted(event.text)];
     case "step finished":
       return [
         `Step ${event.number}: ${event.title}: ${event.outcome} (${formatDuration(event.milliseconds)})`,
-        ...event.differences.flatMap((difference) => indented(describe(difference))),
-        ...(event.note === undefined ? [] : indented(event.note)),
+        ...event.differences.map((difference) => indented(describe(difference))),
+        ...(event.note === undefined ? [] : [indented(event.note)]),
       ];
     case "failure":
       return renderFailure(event);
     case "run finished":
-      return [...renderSummary(event), event.text];
+      return [...renderSummary(event), paragraph(event.text)];
   }
 }
 
 function renderFailure(event: RunEvent & { event: "failure" }): string[] {
   return [
-    ...(event.step === undefined ? event.message : `Step "${event.step}" failed: ${event.message}`).split("\n"),
-    ...(event.command === undefined
-      ? []
-      : event.command.split("\n").map((line, i) => `${i === 0 ? "$" : " "} ${line}`)),
-    ...(event.output ?? []).map((line) => `| ${line}`),
-    ...(event.meaning === undefined ? [] : [`Exit code ${event.code}: ${event.meaning}`]),
-    ...(event.hint === undefined ? [] : [`What to do: ${event.hint}`]),
+    paragraph(event.step === undefined ? event.message : `Step "${event.step}" failed: ${event.message}`),
+    ...(event.command === undefined ? [] : [`$ ${event.command.replaceAll("\n", "\n  ")}`]),
+    ...(event.output ?? []).map(quoted),
+    ...(event.meaning === undefined ? [] : [paragraph(`Exit code ${event.code}: ${event.meaning}`)]),
+    ...(event.hint === undefined ? [] : [paragraph(`What to do: ${event.hint}`)]),
     `Run again: ${event.again}`,
   ];
 }
@@ -219,8 +331,18 @@ function countsOf(event: RunEvent & { event: "run finished" }): string {
   return Object.entries(event.outcomes).map(([outcome, count]) => `${count} ${outcome}`).join(", ");
 }
 
-function indented(text: string): string[] {
-  return text.split("\n").map((line) => `    ${line}`);
+function indented(text: string): string {
+  return `    ${paragraph(text)}`;
+}
+
+/** A text whose further lines cannot pass for lines of their own. */
+function paragraph(text: string): string {
+  return text.replaceAll("\n", "\n    ");
+}
+
+/** What a command said. */
+function quoted(text: string): string {
+  return `| ${text.replaceAll("\n", "\n| ")}`;
 }
 
 /** The event of a record, as {@linkcode RunLog.report} put it in. */
@@ -233,9 +355,9 @@ function fatalName(levelName: string): string {
 }
 
 /** Each line of the message with time and level of its own, so that no output can pass for a line of the log. */
-function stampedLines(record: LogRecord, program: string): string {
-  const head = `${record.datetime.toISOString()} ${fatalName(record.levelName)} ${program}: `;
-  return record.msg.split("\n").map((line) => `${head}${line}\n`).join("");
+function stampedLines(record: LogRecord, program: string, text = record.msg): string {
+  const stamp = `${record.datetime.toISOString()} ${fatalName(record.levelName)} ${program}: `;
+  return text.split("\n").map((line) => `${stamp}${line}\n`).join("");
 }
 
 abstract class ConsoleHandler extends BaseHandler {
@@ -314,7 +436,7 @@ class TerminalHandler extends ConsoleHandler {
         Deno.unrefTimer(this.#timer);
         return this.#draw();
       case "step progress":
-        if (this.#live) this.#live.text = event.text;
+        if (this.#live) this.#live.text = event.text.replaceAll("\n", " ");
         return;
       case "step finished": {
         this.#live = undefined;
@@ -331,7 +453,9 @@ class TerminalHandler extends ConsoleHandler {
         return;
       }
       case "failure":
-        for (const line of renderFailure(event)) this.#print(`      ${line}`, undefined, this.sink(record));
+        for (const line of renderFailure(event).join("\n").split("\n")) {
+          this.#print(`      ${line}`, undefined, this.sink(record));
+        }
         return;
       case "run finished": {
         if (event.ctid === undefined) return;
@@ -341,14 +465,14 @@ class TerminalHandler extends ConsoleHandler {
           `${event.ctid} ${word}${counts === "" ? "" : `: ${counts}`} in ${formatDuration(event.milliseconds)}`,
           event.code === 0 || event.code === 10 ? "1" : "1;31",
         );
-        return this.#print(event.text, "2");
+        return this.#print(paragraph(event.text), "2");
       }
       case "output":
-        return this.#print(`      | ${event.text}`, "2");
+        return this.#print(`      ${quoted(event.text)}`, "2");
       case "message":
         // The requirements' lines are for the log; on a terminal, the steps say the same.
         if (event.level === "info" && this.level >= 20) return;
-        for (const line of event.text.split("\n")) {
+        for (const line of paragraph(event.text).split("\n")) {
           this.#print(
             event.level === "info" || event.level === "debug" ? `  ${line}` : `  ${this.#labelled(event.level, line)}`,
           );
@@ -398,20 +522,30 @@ function columns(): number {
   }
 }
 
+/** How much output of one step goes to the file, in bytes: it is everybody's. Whoever asks to see it on stdout gets it all. */
+const OUTPUT_OF_STEP = 1024 * 1024;
+
 /** Appends each record as whole lines to a file. */
 class FileHandler extends BaseHandler {
   readonly #program: string;
   #pending: LogRecord[] | undefined = [];
   #file: LogFile | undefined;
+  #onRefusal: (error: unknown) => void = () => {};
+  /** How many lines could not be written, since the last one that could. */
+  #lost = 0;
+  /** How much of the output of this step has been written, and how much has not. */
+  #output = { written: 0, lines: 0, bytes: 0 };
 
   constructor(level: LevelName, program: string) {
     super(level);
     this.#program = program;
   }
 
-  open(file: LogFile, level: LevelName): void {
+  /** Appends to `file` from now on. The first time that it takes no more, `onRefusal` is told; it is tried again for each record. */
+  open(file: LogFile, level: LevelName, onRefusal: (error: unknown) => void): void {
     this.levelName = level;
     this.#file = file;
+    this.#onRefusal = onRefusal;
     const pending = this.#pending ?? [];
     this.#pending = undefined;
     for (const record of pending) this.handle(record);
@@ -422,42 +556,125 @@ class FileHandler extends BaseHandler {
   }
 
   override handle(record: LogRecord): void {
-    if (this.#pending) this.#pending.push(record);
-    else if (record.level >= this.level) this.log(stampedLines(record, this.#program));
+    if (this.#pending) return void this.#pending.push(record);
+    if (record.level < this.level || this.#file === undefined) return;
+    const lines = stampedLines(record, this.#program);
+    const { event } = eventOf(record);
+    if (event === "output" || event === "step progress") {
+      const { length } = lines;
+      if (this.#output.written + length > OUTPUT_OF_STEP) {
+        this.#output.lines++;
+        this.#output.bytes += length;
+        return;
+      }
+      this.#output.written += length;
+    } else this.#endOutput(record);
+    this.log(lines);
+  }
+
+  /** Output is over when something else is said. */
+  #endOutput(record: LogRecord): void {
+    const { lines, bytes } = this.#output;
+    if (lines > 0) {
+      const text = `(${lines} more lines of output, some ${Math.ceil(bytes / 1024)} KiB, are left out of this file)`;
+      this.log(stampedLines(record, this.#program, text));
+    }
+    if (eventOf(record).event === "step started") this.#output = { written: 0, lines: 0, bytes: 0 };
+    else this.#output = { ...this.#output, lines: 0, bytes: 0 };
   }
 
   log(text: string): void {
+    const lost = this.#lost;
+    const notice = `${new Date().toISOString()} WARN ${this.#program}: (${lost} lines could not be written here)\n`;
     try {
-      this.#file?.append(new TextEncoder().encode(text));
-    } catch {
+      this.#file?.append(new TextEncoder().encode(lost === 0 ? text : notice + text));
+      this.#lost = 0;
+    } catch (error) {
       // A full disk must not end a run that could do its work; stdout and stderr have it all.
-      this.#file = undefined;
+      this.#lost += text.split("\n").length - 1;
+      if (lost === 0) this.#onRefusal(error);
     }
   }
 
   flush(): void {
     try {
       this.#file?.sync();
-    } catch { /* not every file can be synced */ }
+    } catch { /* what cannot be written has been told */ }
   }
 }
+
+/** Every form in which output may show a secret. */
+function formsOf(value: string): Set<string> {
+  const bytes = new TextEncoder().encode(value);
+  const json = JSON.stringify(value).slice(1, -1);
+  const escaped = (text: string, characters: RegExp) =>
+    text.replace(characters, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const url = encodeURIComponent(value.toWellFormed());
+  const strict = url.replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
+  const urls = [url, strict].flatMap((text) => [text, text.replaceAll("%20", "+")]);
+  const base64 = [
+    bytes.toBase64().replace(/=+$/, ""),
+    // Within something longer, such as "user:token", only the characters that are all the secret's own are known.
+    ...[0, 1, 2].map((before) => {
+      const text = new Uint8Array([...new Uint8Array(before), ...bytes]).toBase64();
+      return text.slice(Math.ceil(before * 8 / 6), Math.floor((before + bytes.length) * 8 / 6));
+    }),
+    // base64 and openssl break lines.
+    ...[57, 48].flatMap((length) =>
+      bytes.length <= length ? [] : pieces(bytes, length).map((piece) => piece.toBase64())
+    ),
+  ];
+  const forms = [
+    value,
+    value.trim(),
+    // Output is logged line by line, and a secret from a file may end with a line break. Shorter lines, such as "}", tell nothing.
+    ...value.split("\n").map((line) => line.trim()).filter((line) => line.length >= 8),
+    value.replaceAll("'", `'\\''`),
+    json,
+    json.replaceAll("/", "\\/"),
+    escaped(json, /[\u0080-\uffff]/g),
+    escaped(json, /[<>&\u2028\u2029]/g),
+    ...urls,
+    ...urls.map((text) => text.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
+    ...base64,
+    ...base64.map((text) => text.replaceAll("+", "-").replaceAll("/", "_")),
+  ];
+  return new Set(forms.map((form) => form.replace(COLOR, "")).filter((form) => form.length >= SHORTEST_SECRET));
+}
+
+function pieces(bytes: Uint8Array, length: number): Uint8Array[] {
+  return Array.from(
+    { length: Math.ceil(bytes.length / length) },
+    (_, i) => bytes.subarray(i * length, (i + 1) * length),
+  );
+}
+
+/** How much of one text is logged, in characters: more is a file, not a message. */
+const LONGEST_TEXT = 64 * 1024;
+
+/** What stands in the middle of a line, where a line break would begin one that looks like another of ours. */
+const ONE_LINE: ReadonlySet<string> = new Set(["title", "step", "name", "again"]);
 
 /** What many programs colour their output with. */
 const COLOR = new RegExp(`${String.fromCharCode(0x1b)}\\[[\\d;]*m`, "g");
 
 /** Control characters, which could drive a terminal or forge a line, in a visible form. Newlines and tabs stay. */
 function visible(text: string): string {
-  return text.replaceAll("\r\n", "\n").replace(/[^\P{Cc}\n\t]|\p{Bidi_Control}/gu, (character) => {
+  return text.replaceAll("\r\n", "\n").replace(/[^\P{Cc}\n\t]|[\p{Bidi_Control}\u2028\u2029]/gu, (character) => {
     const code = character.codePointAt(0)!;
     return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
   });
 }
 
-function mapStrings(value: unknown, change: (text: string) => string): unknown {
-  if (typeof value === "string") return change(value);
-  if (Array.isArray(value)) return value.map((element) => mapStrings(element, change));
+function oneLine(text: string): string {
+  return text.replaceAll("\n", "\\x0a");
+}
+
+function mapStrings(value: unknown, change: (text: string, key: string) => string, key = ""): unknown {
+  if (typeof value === "string") return change(value, key);
+  if (Array.isArray(value)) return value.map((element) => mapStrings(element, change, key));
   if (typeof value === "object" && value !== null) {
-    return Object.fromEntries(Object.entries(value).map(([key, element]) => [key, mapStrings(element, change)]));
+    return Object.fromEntries(Object.entries(value).map(([key, element]) => [key, mapStrings(element, change, key)]));
   }
   return value;
 }

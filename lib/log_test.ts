@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { testWith } from "../tests/permissions.ts";
 import type { RunEvent } from "./events.ts";
-import { type LogOptions, openLogFile, processSink, RunLog } from "./log.ts";
+import { type LogOptions, processSink, RunLog } from "./log.ts";
 import { Secret } from "./secret.ts";
 
 /** A log whose streams and file are texts. `synced` is what the file had when it was last made to outlast a crash. */
@@ -80,7 +80,7 @@ Deno.test("an event becomes timestamped lines, each with level and program", () 
   log.openFile("/log", "DEBUG", () => file);
   const events: [RunEvent, string][] = [
     [message("info", "Received CTID: 901"), "INFO Received CTID: 901\n"],
-    [message("warning", "a\nb"), "WARN a\nWARN b\n"],
+    [message("warning", "a\nb"), "WARN a\nWARN     b\n"],
     [message("fatal", "Usage error"), "FATAL Usage error\n"],
     [{ event: "run started", ctid: 901, name: "Portainer", check: true }, "INFO Checking container 901 (Portainer)\n"],
     [{ event: "step started", number: 2, title: "image x" }, "INFO Step 2: image x\n"],
@@ -188,9 +188,9 @@ Deno.test("a secret is nowhere in the log, in no form of it and in no form of th
 Deno.test("each line of a secret is concealed, and a short one that tells nothing is not", () => {
   const { log, out } = logOf();
   log.conceal(new Secret("key", "-----BEGIN-----\nMIIEvQIBADAN\n}\n"));
-  log.conceal(new Secret("token", "abc\n"));
+  log.conceal(new Secret("token", "abcd\n"));
   log.conceal(new Secret("long", "abcdef"));
-  for (const text of ["key: MIIEvQIBADAN", "{}", "token=abc;", "abcdef"]) log.report(message("info", text));
+  for (const text of ["key: MIIEvQIBADAN", "{}", "token=abcd;", "abcdef"]) log.report(message("info", text));
   assertEquals(
     shown(out.stdout),
     "INFO key: [secret: key]\nINFO {}\nINFO token=[secret: token];\nINFO [secret: long]\n",
@@ -206,7 +206,8 @@ Deno.test("control characters are made visible, and colours go", () => {
     ["one\rtwo", "one\\x0dtwo"],
     ["tab\tstays, é and 日本 too", "tab\tstays, é and 日本 too"],
     ["a\u202eb", "a\\u{202e}b"],
-    ["dos\r\nlines", "dos\nINFO lines"],
+    ["dos\r\nlines", "dos\nINFO     lines"],
+    ["a\u0085b\u2028c\u2029d", "a\\x85b\\u{2028}c\\u{2029}d"],
   ];
   for (const [text, line] of cases) {
     out.stdout = "";
@@ -330,23 +331,217 @@ Deno.test("a stream takes text in parts, and a closed one is survived", () => {
   assertEquals([written, calls], ["abcde", 4]);
 });
 
-/** Runs a script in a process of its own, in which this module is at hand. */
-function inProcess(script: string, ...args: string[]): Deno.ChildProcess {
+// A pipe that does not wait for its reader refuses what does not fit into it just now.
+Deno.test("a stream whose reader is slow gets everything", () => {
+  let written = "";
+  let calls = 0;
+  const sink = processSink({
+    writeSync(bytes) {
+      if (++calls % 3 !== 0) throw new Deno.errors.WouldBlock("Resource temporarily unavailable (os error 11)");
+      written += new TextDecoder().decode(bytes.subarray(0, 4));
+      return Math.min(4, bytes.length);
+    },
+  });
+  sink.write("one line\n");
+  sink.write("another\n");
+  assertEquals(written, "one line\nanother\n");
+});
+
+// DESIGN 5: whatever a text from outside is, it begins no line that looks like one of ours.
+Deno.test("no text can forge a line, on a terminal or in a file", () => {
+  const forged = "901 completed";
+  for (const newline of ["\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029", "\x1b[1A\r", "\x1b[0m\n"]) {
+    for (const form of ["terminal", "lines", "json"] as const) {
+      const { log, out, file } = logOf({ form, level: "DEBUG" });
+      log.openFile("/log", "DEBUG", () => file);
+      for (const event of everyEvent(`a${newline}${forged}`)) log.report(event);
+      for (const written of Object.values(out)) {
+        for (const line of written.split(/[\n\v\f\r\x85\u2028\u2029]/)) {
+          assert(!/^(?:\S+Z [A-Z]+ setup(?:\[\d+\])?: )?(?:Step \d+: )?901 completed/.test(line), line);
+        }
+      }
+    }
+  }
+});
+
+// DESIGN 4: also where a tool has put it into another form, or into something longer.
+Deno.test("a secret is found in base64 at every place, wrapped, in JSON, in URLs and in shell quotes", () => {
+  const value = `hf_"é 'b\\c+/?&=%<${"x".repeat(60)}`;
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const texts = [
+    ...["", "u", "us", "use", "user:"].flatMap((before) =>
+      ["", ";", ";;"].map((after) => bytes(before + value + after).toBase64())
+    ),
+    bytes(`u${value}`).toBase64({ alphabet: "base64url" }),
+    ...bytes(value).toBase64().match(/.{1,76}/g)!.slice(0, -1),
+    ...bytes(value).toBase64().match(/.{1,64}/g)!.slice(0, -1),
+    JSON.stringify(JSON.parse(JSON.stringify(value))),
+    JSON.stringify(value).replaceAll("/", "\\/"),
+    JSON.stringify(value).replaceAll("é", "\\u00e9"),
+    JSON.stringify(value).replaceAll("&", "\\u0026").replaceAll("<", "\\u003c"),
+    `https://h/?token=${encodeURIComponent(value)}`,
+    encodeURIComponent(value).replace(/%../g, (code) => code.toLowerCase()),
+    String(new URLSearchParams({ token: value })),
+    `+ login 'hf_"é '\\''b${value.slice(value.indexOf("b") + 1)}'`,
+  ];
+  for (const text of texts) {
+    const { log, out } = logOf();
+    log.conceal(new Secret("token", value));
+    log.report(message("info", text));
+    assertMatch(out.stdout, /\[secret: token\]/, text);
+    // Of base64, what stands at the two ends of it is also its neighbours'.
+    assert(!/eHh4|xxxx/.test(out.stdout), `${text} became ${out.stdout}`);
+  }
+});
+
+// A whole file can be a secret.
+Deno.test("a secret of hundreds of kilobytes is concealed, and so is each of several secrets", () => {
+  const { log, out } = logOf();
+  const long = "0123456789".repeat(30_000);
+  log.conceal(new Secret("long", long));
+  log.conceal(new Secret("short", "456$&78"));
+  log.report(message("info", `a${long}b456$&78c`));
+  assertEquals(shown(out.stdout), "INFO a[secret: long]b[secret: short]c\n");
+});
+
+// Redacted before it is cut, or told by the cut: only fewer than four characters of a secret are ever left beside one.
+Deno.test("a secret that is cut is concealed on both sides of the cut", () => {
+  const value = "hf_0123456789";
+  for (let at = 0; at <= value.length; at++) {
+    const { log, out } = logOf({ level: "DEBUG" });
+    log.conceal(new Secret("token", value));
+    log.report({ event: "output", stream: "stdout", text: `before ${value.slice(0, at)}…` });
+    log.report({ event: "output", stream: "stdout", text: `…${value.slice(at)} after` });
+    const lines = shown(out.stdout).split("\n");
+    const part = (text: string) => text.length >= 4 ? "[secret: token]" : text;
+    assertEquals(lines, [`DEBUG | before ${part(value.slice(0, at))}…`, `DEBUG | …${part(value.slice(at))} after`, ""]);
+  }
+  const { log, out } = logOf();
+  log.conceal(new Secret("long", "x".repeat(100) + "0123456789"));
+  log.report(message("info", `…${"x".repeat(50)}…`));
+  log.report(message("info", "nothing… is …cut"));
+  assertEquals(shown(out.stdout), "INFO …[secret: long]…\nINFO nothing… is …cut\n");
+});
+
+Deno.test("a text of megabytes is cut, and so is the output of one step in the file, but not on stdout", () => {
+  const { log, out, file } = logOf({ level: "DEBUG" });
+  log.openFile("/log", "DEBUG", () => file);
+  log.report(message("info", "x".repeat(10_000_000)));
+  assertMatch(shown(out.file), /^INFO x{65536}…\n$/);
+  out.file = out.stdout = "";
+  const finished = (number: number): RunEvent => ({
+    event: "step finished",
+    number,
+    title: "talk",
+    outcome: "changed",
+    milliseconds: 1,
+    differences: [],
+  });
+  for (const number of [1, 2]) {
+    log.report({ event: "step started", number, title: "talk" });
+    for (let i = 0; i < 3_000; i++) log.report({ event: "output", stream: "stdout", text: "y".repeat(1_000) });
+    log.report(finished(number));
+  }
+  assertEquals(out.stdout.match(/\| y{1000}\n/g)!.length, 6_000);
+  const [first, second] = shown(out.file).split(/(?<=changed \(1 ms\)\n)/);
+  for (const [number, text] of [first!, second!].entries()) {
+    const lines = text.split("\n");
+    const kept = lines.filter((line) => line.startsWith("DEBUG | ")).length;
+    assert(kept > 900 && kept < 1_049, `${kept} lines`);
+    assertEquals(lines.slice(-3), [
+      `INFO (${3_000 - kept} more lines of output, some ${/some (\d+)/.exec(text)![1]} KiB, are left out of this file)`,
+      `INFO Step ${number + 1}: talk: changed (1 ms)`,
+      "",
+    ]);
+  }
+});
+
+// A disk that is full now need not be so for ever; what could not be written is told as soon as it can be.
+Deno.test("a file that takes no more for a while is warned of once, and says later how much it lacks", () => {
+  const { log, out, file } = logOf();
+  let full = false;
+  log.openFile("/log", "INFO", () => ({
+    ...file,
+    append(bytes) {
+      if (full) throw new Error("ENOSPC: no space left on device, write");
+      file.append(bytes);
+    },
+  }));
+  log.report(message("info", "a"));
+  full = true;
+  for (const text of ["b", "c", "d"]) log.report(message("info", text));
+  full = false;
+  for (const text of ["e", "f"]) log.report(message("info", text));
+  assertEquals(shown(out.file), "INFO a\nWARN (4 lines could not be written here)\nINFO e\nINFO f\n");
+  assertEquals(shown(out.stdout), ["a", "b", "c", "d", "e", "f"].map((text) => `INFO ${text}\n`).join(""));
+  assertEquals(
+    shown(out.stderr),
+    'WARN Cannot write the log file "/log" any more, so what follows is logged here only: ENOSPC: no space left on device, write\n',
+  );
+});
+
+/** The arguments with which Deno runs a script that has this module at hand, and is permitted `permissions`. */
+function script(source: string, ...permissions: string[]): string[] {
   // The names resolve as they do here, whichever import map this test was given.
   const imports = Object.fromEntries(["@std/log", "@std/path", "dax"].map((name) => [name, import.meta.resolve(name)]));
   const map = `data:application/json,${encodeURIComponent(JSON.stringify({ imports }))}`;
-  const source = `import { openLogFile, processSink, RunLog } from "${import.meta.resolve("./log.ts")}";\n${script}`;
+  const head = `import { openLogFile, processSink, RunLog } from "${import.meta.resolve("./log.ts")}";\n`;
+  return [
+    ...["run", "--quiet", "--no-check", "--no-lock", "--no-prompt", "--allow-env", ...permissions],
+    `--import-map=${map}`,
+    `data:application/typescript,${encodeURIComponent(head + source)}`,
+  ];
+}
+
+/** Runs a script in a process of its own. */
+function inProcess(source: string, ...args: string[]): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "--quiet", "--no-check", "--no-lock", "--no-prompt", "--allow-read", "--allow-write", "--allow-env"],
-      `--import-map=${map}`,
-      `data:application/typescript,${encodeURIComponent(source)}`,
-      ...args,
-    ],
+    args: [...script(source, "--allow-read", "--allow-write"), ...args],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
+}
+
+/**
+ * A log in a process that may write below `folder` and read nothing, as an executable. `under` is a command that runs another one.
+ * Gives what logging a text said on stderr.
+ */
+async function withLogger(
+  folder: string,
+  path: string,
+  use: (say: (text: string) => Promise<string>, pid: number) => Promise<void>,
+  under: readonly string[] = ["env"],
+): Promise<void> {
+  const source = `let said = "";
+    const stderr = { write(text) { said += text; } };
+    const log = new RunLog({ form: "lines", level: "INFO", color: false, program: "setup", stdout: { write() {} }, stderr });
+    log.openFile(Deno.args[0], "INFO", openLogFile);
+    let rest = "";
+    for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + chunk).split("\\n");
+      rest = lines.pop();
+      for (const text of lines) {
+        log.report({ event: "message", level: "info", text });
+        log.flush();
+        console.log(JSON.stringify(said));
+        said = "";
+      }
+    }`;
+  const [program, ...args] = [...under, Deno.execPath(), ...script(source, `--allow-write=${folder}`), path];
+  await using child = new Deno.Command(program!, { args, stdin: "piped", stdout: "piped" }).spawn();
+  const input = child.stdin.getWriter();
+  const answers = child.stdout.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]();
+  const say = async (text: string) => {
+    await input.write(new TextEncoder().encode(`${text}\n`));
+    return shown(JSON.parse((await answers.next()).value!) as string);
+  };
+  try {
+    await use(say, child.pid);
+  } finally {
+    await input.close();
+    for (let next = await answers.next(); !next.done;) next = await answers.next();
+  }
 }
 
 // Requirements, section 5: orchestrator and scripts append to one central log.
@@ -378,19 +573,161 @@ testWith(["read", "write", "run"], "many writers never tear or lose a line of th
   }
 });
 
-testWith(["read", "write", "run"], "a file that is made for the log is not for everyone to read", async () => {
+/** The file's lines, without time, program and process id. */
+const linesOf = async (path: string) => shown(await Deno.readTextFile(path));
+
+// Requirements, section 5. Rotation moves a log away, or somebody removes it, while a run goes on: it must lose no line by that.
+testWith(
+  ["read", "write", "run"],
+  "a file that is moved, removed or emptied is begun anew, readable by its group",
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/log`;
+    try {
+      await withLogger(folder, path, async (say) => {
+        assertEquals(await say("a"), "");
+        assertEquals((await Deno.stat(path)).mode! & 0o777, 0o640);
+        await Deno.rename(path, `${path}.1`);
+        await say("b");
+        assertEquals([await linesOf(`${path}.1`), await linesOf(path)], ["INFO a\n", "INFO b\n"]);
+        // As logrotate does with "create".
+        await Deno.rename(path, `${path}.2`);
+        await Deno.writeTextFile(path, "", { mode: 0o600 });
+        await say("c");
+        assertEquals([await linesOf(path), (await Deno.stat(path)).mode! & 0o777], ["INFO c\n", 0o600]);
+        await Deno.remove(path);
+        await say("d");
+        assertEquals([await linesOf(path), (await Deno.stat(path)).mode! & 0o777], ["INFO d\n", 0o640]);
+        // As logrotate does with "copytruncate".
+        await Deno.truncate(path, 0);
+        await say("e");
+        assertEquals(await linesOf(path), "INFO e\n");
+        await Deno.remove(folder, { recursive: true });
+        assertMatch(await say("f"), /^WARN Cannot write the log file ".*" any more, .*: ENOENT: /);
+        await Deno.mkdir(folder);
+        assertEquals(await say("g"), "");
+        assertEquals(await linesOf(path), "WARN (2 lines could not be written here)\nINFO g\n");
+      });
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
+// A log in a folder in which others may write, such as /tmp: what they put in its place must neither be written to nor stop a run.
+testWith(["read", "write", "run"], "what somebody else has put in the file's place is left alone", async (t) => {
   const folder = await Deno.makeTempDir();
+  const path = `${folder}/log`;
+  const foreign = `${folder}/foreign`;
+  const cases: [name: string, plant: () => Promise<unknown>, why: string][] = [
+    [
+      "a symbolic link to a file",
+      () => Deno.symlink(foreign, path),
+      "it is a symbolic link, or is replaced all the time",
+    ],
+    [
+      "a relative symbolic link",
+      () => Deno.symlink("foreign", path),
+      "it is a symbolic link, or is replaced all the time",
+    ],
+    [
+      "a symbolic link to nothing",
+      () => Deno.symlink(`${folder}/new`, path),
+      "it is a symbolic link, or is replaced all the time",
+    ],
+    ["a symbolic link to itself", () => Deno.symlink(path, path), "ELOOP: too many symbolic links encountered"],
+    ["a hard link", () => Deno.link(foreign, path), "it has another name, a hard link"],
+    ["a folder", () => Deno.mkdir(path), "EISDIR: illegal operation on a directory"],
+    ["a FIFO that nobody reads", () => new Deno.Command("mkfifo", { args: [path] }).output(), "it is a FIFO"],
+  ];
   try {
-    const file = openLogFile(`${folder}/log`);
-    file.append(new TextEncoder().encode("a\n"));
-    openLogFile(`${folder}/log`).append(new TextEncoder().encode("b\n"));
-    file.sync();
-    assertEquals(await Deno.readTextFile(`${folder}/log`), "a\nb\n");
-    assertEquals((await Deno.stat(`${folder}/log`)).mode! & 0o007, 0);
+    await Deno.writeTextFile(foreign, "foreign\n");
+    // In the midst of a run; and, the same code but another message, before it.
+    await withLogger(folder, path, async (say) => {
+      for (const [name, plant, why] of cases) {
+        await t.step(name, async () => {
+          await Deno.remove(path, { recursive: true }).catch(() => {});
+          await say("a");
+          await Deno.remove(path);
+          await plant();
+          const warned = await say("b");
+          assert(
+            warned.includes(`Cannot write the log file "${path}" any more`) && warned.includes(`: ${why}`),
+            warned,
+          );
+          assertEquals(await Deno.readTextFile(foreign), "foreign\n");
+          assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(), ["foreign", "log"]);
+        });
+      }
+    });
+    await Deno.remove(path);
+    await Deno.symlink(foreign, path);
+    await withLogger(folder, path, async (say) => {
+      assertMatch(
+        await say("a"),
+        /^WARN Cannot write the log file .* so this run is logged here only: it is a symbolic link/,
+      );
+    });
+    assertEquals(await Deno.readTextFile(foreign), "foreign\n");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+const namespaces = Deno.permissions.querySync({ name: "run" }).state === "granted" &&
+  new Deno.Command("unshare", { args: ["--map-root-user", "--mount", "true"], stderr: "null" }).outputSync().success;
+
+// Requirements, section 5, on a real file system of 64 KiB.
+testWith(
+  ["read", "write", "run"],
+  `a full disk and a read-only one are survived, and no line is torn${namespaces ? "" : " (needs namespaces)"}`,
+  async () => {
+    if (!namespaces) return;
+    const folder = await Deno.makeTempDir();
+    const under = ["unshare", "--map-root-user", "--mount", "sh", "-c"];
+    const mount = `mount -t tmpfs -o size=64k none "$0" && exec "$@"`;
+    try {
+      await withLogger(folder, `${folder}/log`, async (say, pid) => {
+        const enter = ["--target", String(pid), "--user", "--preserve-credentials", "--mount", "--"];
+        const inside = async (...command: string[]) => {
+          const { code, stdout, stderr } = await new Deno.Command("nsenter", { args: [...enter, ...command] }).output();
+          assertEquals(code, 0, new TextDecoder().decode(stderr));
+          return shown(new TextDecoder().decode(stdout));
+        };
+        const linesInside = () => inside("cat", `${folder}/log`);
+        const remount = (how: string) => inside("mount", "-o", `remount,${how}`, folder);
+        await say("first");
+        let warnings = "";
+        for (let i = 0; i < 100; i++) warnings += await say("x".repeat(1_000));
+        assertMatch(
+          warnings,
+          /^WARN Cannot write .* any more, so what follows is logged here only: No space left on device [^\n]*\n$/,
+        );
+        // Nothing but what was torn off at the end of the disk stands there without its line.
+        assertMatch(await linesInside(), /^INFO first\n(?:INFO x{1000}\n)+.*$/);
+        await inside("mv", `${folder}/log`, `${folder}/log.1`);
+        await inside("truncate", "--size", "10000", `${folder}/log.1`);
+        await say("room again");
+        assertMatch(
+          await linesInside(),
+          /^\n?WARN \(\d+ lines could not be written here\)\nINFO room again\n$/,
+        );
+
+        await remount("ro");
+        assertMatch(await say("a"), /^WARN Cannot write .* any more, .*: EROFS: /);
+        assertEquals(await say("b"), "");
+        await remount("rw");
+        assertEquals(await say("c"), "");
+        assertMatch(
+          await linesInside(),
+          /room again\nWARN \(3 lines could not be written here\)\nINFO c\n$/,
+        );
+      }, [...under, mount, folder]);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
 
 testWith(["read", "run"], "a process whose stdout is closed goes on to its end", async () => {
   const child = inProcess(`const sink = processSink(Deno.stdout);

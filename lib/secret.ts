@@ -4,9 +4,13 @@
  * @module
  */
 
+/** The shortest value that can be concealed, in characters: to take a shorter one out of the log would take away half of it. */
+export const SHORTEST_SECRET = 4;
+
 /**
  * A secret, such as a registry token. It becomes text only where a command is written to the container's stdin; everywhere else,
- * also in `JSON.stringify`, in a template literal and in `console.log`, it reads as its name.
+ * also in `JSON.stringify`, in a template literal and in `console.log`, it reads as its name. What a command writes of it is
+ * replaced in the log, too, where the setup's own `secret` function has read it; the log does not know of one that is made here.
  *
  * @example
  * ```ts
@@ -19,9 +23,11 @@ export class Secret {
   readonly name: string;
   readonly #value: string;
 
-  /** Wraps `value`. Throws a `TypeError` for an empty one, which would blank every log line. */
+  /** Wraps `value`. Throws a `TypeError` for one of fewer than {@linkcode SHORTEST_SECRET} characters. */
   constructor(name: string, value: string) {
-    if (value === "") throw new TypeError(`Cannot use the secret "${name}" as it is empty`);
+    if (value.length < SHORTEST_SECRET) {
+      throw new TypeError(`Cannot keep the secret "${name}" as it has fewer than ${SHORTEST_SECRET} characters`);
+    }
     this.name = name;
     this.#value = value;
   }
