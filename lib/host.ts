@@ -41,7 +41,10 @@ export interface HostFile {
 
 /** A host that can be looked at. What a setup does not declare is refused: the run ends with exit code 70. */
 export interface HostReader {
-  /** Sends a GET request from the host. Redirects are not followed; of the body, the first 64 KiB are kept. */
+  /**
+   * Sends a GET request from the host. Redirects are not followed. Of the body, the first 64 KiB are kept, and what has come of it
+   * when the time is up.
+   */
   request(url: string, options: RequestOptions): Promise<HttpReply>;
   /** Whether something accepts a TCP connection at an address, and if not, why. */
   connects(hostname: string, port: number, timeout: number): Promise<string | undefined>;
@@ -61,6 +64,11 @@ export interface HostReader {
 export interface Host extends HostReader {
   /** Writes a file whole or not at all, beside it first, then moved into place. Its folder has to be there. */
   writeFile(path: string, content: string, mode: number): Promise<void>;
+  /**
+   * Writes what `edited` makes of a file's text (empty where there is none) like {@linkcode writeFile}, with the owner and mode that
+   * it has. A symbolic link stays one. Runs that edit files of one folder at once do so one after the other.
+   */
+  editFile(path: string, edited: (text: string) => string): Promise<void>;
   /** Removes a file, if it is there. */
   removeFile(path: string): Promise<void>;
   /** Makes `pct` change this run's container. A `code` of 0 is no evidence: look afterwards. */
@@ -71,40 +79,84 @@ export interface Host extends HostReader {
   ): Promise<PctResult>;
   /** Runs a program that may change something, for at most `timeout` milliseconds. Any exit code is an answer. */
   write(program: string, args: readonly string[], timeout: number): Promise<Output>;
+  /** Tells the programs that run to end. A `pct` that changes something is left to itself. */
+  interrupt(): void;
 }
 
 /** How much of a file is read as text, in bytes. */
 const LARGEST_TEXT = 16 * 1024 * 1024;
 
+/** How long an edit waits for those of others, in milliseconds; each takes a few. */
+const EDIT_TIMEOUT = 60_000;
+
+/** How long the output of a program that has ended is waited for, in milliseconds: a daemon that it has started may hold the pipes. */
+const LAST_OUTPUT = 1_000;
+
 /** The host that this program runs on, for the run of one container. */
 export function thisHost(pct: Pct, ctid: number): Host {
+  const programs = new Set<Deno.ChildProcess>();
   return {
     request,
     connects,
     file,
     folder,
     pctRead: (subcommand) => pct.run([subcommand, String(ctid)], 60_000),
-    read: (program, args) => runProgram(program, args, 60_000),
-    async writeFile(path, content, mode) {
-      const temporary = `${dirname(path)}/.${path.slice(path.lastIndexOf("/") + 1)}.phoenix_setup`;
-      await Deno.remove(temporary).catch(ignoreMissing);
-      const handle = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
+    read: (program, args) => runProgram(program, args, 60_000, programs),
+    writeFile: (path, content, mode) => replaceFile(path, content, mode, ctid),
+    async editFile(path, edited) {
       try {
-        const bytes = new TextEncoder().encode(content);
-        for (let at = 0; at < bytes.length;) at += await handle.write(bytes.subarray(at));
-        await handle.sync();
-        handle.close();
-        await Deno.chmod(temporary, mode);
-        await Deno.rename(temporary, path);
+        const real = await Deno.realPath(path).catch(ignoreMissing) ?? path;
+        using folder = await Deno.open(dirname(real));
+        // Setups of two containers can have their blocks in one file: neither may write what the other one has not seen.
+        // Where the file system has no locks, such as NFS for folders, they have to do without.
+        const asked = folder.lock(true).catch(() => {});
+        if (await within(asked.then(() => true), EDIT_TIMEOUT) === undefined) {
+          throw new Failure(ExitCode.Timeout, `Cannot edit "${path}" on the host as somebody has locked its folder`);
+        }
+        const found = await file(real);
+        const { uid = 0, gid = 0 } = found === undefined ? {} : await Deno.stat(real);
+        await replaceFile(real, edited(await found?.text() ?? ""), found?.mode ?? 0o644, ctid, [uid!, gid!]);
       } catch (error) {
-        await Deno.remove(temporary).catch(ignoreMissing);
-        throw error;
+        throw error instanceof Failure ? error : refusedByHost(`Cannot edit "${path}" on the host`, error);
       }
     },
-    removeFile: (path) => Deno.remove(path).catch(ignoreMissing),
+    async removeFile(path) {
+      try {
+        await Deno.remove(path).catch(ignoreMissing);
+      } catch (error) {
+        throw refusedByHost(`Cannot remove "${path}" on the host`, error);
+      }
+    },
     pctWrite: (subcommand, args, timeout) => pct.run([subcommand, String(ctid), ...args], timeout, "leave"),
-    write: runProgram,
+    write: (program, args, timeout) => runProgram(program, args, timeout, programs),
+    interrupt() {
+      for (const child of programs) end(child, "SIGTERM");
+    },
   };
+}
+
+async function replaceFile(
+  path: string,
+  content: string,
+  mode: number,
+  ctid: number,
+  owner?: readonly [uid: number, gid: number],
+): Promise<void> {
+  // A name of this container's own, as the setup of another one may write the same file; a killed run's is replaced.
+  const temporary = `${dirname(path)}/.${path.slice(path.lastIndexOf("/") + 1)}.phoenix_setup_${ctid}`;
+  try {
+    await Deno.remove(temporary).catch(ignoreMissing);
+    using handle = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
+    const bytes = new TextEncoder().encode(content);
+    for (let at = 0; at < bytes.length;) at += await handle.write(bytes.subarray(at));
+    await handle.sync();
+    if (owner !== undefined) await Deno.chown(temporary, ...owner);
+    await Deno.chmod(temporary, mode);
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {});
+    throw refusedByHost(`Cannot write "${path}" on the host`, error);
+  }
 }
 
 /** A host that refuses to be changed: what check mode hands to steps. */
@@ -119,27 +171,35 @@ export function readOnlyHost(host: HostReader): Host {
     pctRead: (subcommand) => host.pctRead(subcommand),
     read: (program, args) => host.read(program, args),
     writeFile: (path) => refuse(`write "${path}"`),
+    editFile: (path) => refuse(`edit "${path}"`),
     removeFile: (path) => refuse(`remove "${path}"`),
     pctWrite: (subcommand) => refuse(`run "pct ${subcommand}"`),
     write: (program) => refuse(`run "${program}"`),
+    interrupt() {},
   };
 }
 
+/** The hashes of files by their states: a large file is looked at before and after it is sent. */
+const digests = new Map<string, string>();
+
 async function file(path: string): Promise<HostFile | undefined> {
-  const info = await Deno.stat(path).catch(ignoreMissing);
+  const info = await reading(path, () => Deno.stat(path).catch(ignoreMissing));
   if (info === undefined) return undefined;
   if (!info.isFile) throw new Failure(ExitCode.Step, `Cannot use "${path}" on the host as it is not a regular file`);
+  // What changes a file changes one of these, unless it did the same a moment ago: the clock of file systems ticks some 100 times a second.
+  const state = [path, info.dev, info.ino, info.size, info.mtime?.getTime(), info.ctime?.getTime()].join();
+  const isSettled = info.ctime !== null && Date.now() - info.ctime.getTime() > 100;
   const stream = (from = 0) => {
     let handle: Deno.FsFile;
     // Opened when it is read: a stream that nobody reads must not hold a file.
     return new ReadableStream<Uint8Array>({
       async start() {
-        handle = await Deno.open(path);
+        handle = await reading(path, () => Deno.open(path));
         if (from > 0) await handle.seek(from, Deno.SeekMode.Start);
       },
       async pull(controller) {
-        const buffer = new Uint8Array(256 * 1024);
-        const read = await handle.read(buffer);
+        const buffer = new Uint8Array(128 * 1024);
+        const read = await reading(path, () => handle.read(buffer));
         if (read === null) {
           handle.close();
           controller.close();
@@ -160,67 +220,135 @@ async function file(path: string): Promise<HostFile | undefined> {
         throw new Failure(ExitCode.Step, `Cannot read "${path}" as text as it has ${info.size} bytes`);
       }
       try {
-        return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+        const bytes = await reading(path, () => Deno.readFile(path));
+        return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
       } catch (error) {
         if (!(error instanceof TypeError)) throw error;
         throw new Failure(ExitCode.Step, `Cannot read "${path}" as text as it is not UTF-8`);
       }
     },
     async sha256() {
+      const known = digests.get(state);
+      if (known !== undefined) return known;
       // The web's digest wants the whole content at once.
       const { createHash } = await import("node:crypto");
       const hash = createHash("sha256");
-      for await (const chunk of stream()) hash.update(chunk);
-      return hash.digest("hex");
+      await reading(path, async () => {
+        using handle = await Deno.open(path);
+        const buffer = new Uint8Array(256 * 1024);
+        for (let read; (read = await handle.read(buffer)) !== null;) hash.update(buffer.subarray(0, read));
+      });
+      const digest = hash.digest("hex");
+      if (isSettled) digests.set(state, digest);
+      return digest;
     },
   };
 }
 
 async function folder(path: string) {
+  const entries = await reading(path, () => Array.fromAsync(Deno.readDir(path)).catch(ignoreMissing));
+  return entries?.map(({ name, isFile, isDirectory }) => ({
+    name,
+    kind: isFile ? "file" as const : isDirectory ? "folder" as const : "other" as const,
+  })).sort((a, b) => a.name < b.name ? -1 : 1);
+}
+
+/** What the host's file system says no to is no defect of this program; what this program may not do is another matter. */
+async function reading<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
-    const entries = await Array.fromAsync(Deno.readDir(path));
-    return entries.map(({ name, isFile, isDirectory }) => ({
-      name,
-      kind: isFile ? "file" as const : isDirectory ? "folder" as const : "other" as const,
-    })).sort((a, b) => a.name < b.name ? -1 : 1);
+    return await work();
   } catch (error) {
-    return ignoreMissing(error);
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new Failure(ExitCode.Step, `Cannot read "${path}" on the host: ${messageOf(error)}`, { cause: error });
   }
 }
 
+/** The same for what is changed there. */
+function refusedByHost(what: string, error: unknown): unknown {
+  if (error instanceof Deno.errors.NotCapable) return error;
+  return new Failure(
+    ExitCode.Step,
+    `${what}: ${error instanceof Deno.errors.NotFound ? "its folder is not there" : messageOf(error)}`,
+    { cause: error },
+  );
+}
+
 function ignoreMissing(error: unknown): undefined {
-  if (error instanceof Deno.errors.NotFound) return undefined;
+  if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
   throw error;
 }
 
 /** Runs a program of the host with a bare environment; no shell is involved. */
-async function runProgram(program: string, args: readonly string[], timeout: number): Promise<Output> {
-  const child = new Deno.Command(program, {
-    args: [...args],
-    clearEnv: true,
-    env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8", HOME: "/root" },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const output = await within(child.output(), timeout);
-  if (output === undefined) {
-    child.kill("SIGKILL");
+async function runProgram(
+  program: string,
+  args: readonly string[],
+  timeout: number,
+  running: Set<Deno.ChildProcess>,
+): Promise<Output> {
+  const child = start(program, args);
+  running.add(child);
+  const stdout = gather(child.stdout);
+  const stderr = gather(child.stderr);
+  const status = await within(child.status, timeout);
+  running.delete(child);
+  if (status === undefined) end(child, "SIGKILL");
+  await within(Promise.all([stdout.ended, stderr.ended]), LAST_OUTPUT);
+  for (const output of [stdout, stderr]) await output.cancel();
+  if (status === undefined) {
     throw new Failure(
       ExitCode.Timeout,
       `"${program}" did not end on the host within ${timeout / 1000} s and was ended`,
     );
   }
-  return new Output([program, ...args].join(" "), output);
+  const { code } = status;
+  return new Output([program, ...args].join(" "), { code, stdout: await stdout.bytes(), stderr: await stderr.bytes() });
 }
 
+function end(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch { /* It has just ended by itself. */ }
+}
+
+/** Reads a stream until it ends or is cancelled. */
+function gather(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const reader = stream.getReader();
+  const ended = (async () => {
+    for (let read; !(read = await reader.read()).done;) chunks.push(read.value);
+  })();
+  return { ended, cancel: () => reader.cancel(), bytes: () => new Blob(chunks).bytes() };
+}
+
+function start(program: string, args: readonly string[]): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, {
+      args: [...args],
+      clearEnv: true,
+      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8", HOME: "/root" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+  } catch (error) {
+    const why = error instanceof Deno.errors.NotFound
+      ? "there is no such program on the host"
+      : error instanceof Deno.errors.PermissionDenied
+      ? "the host does not let it be executed"
+      : undefined;
+    if (why === undefined) throw error;
+    throw new Failure(ExitCode.Step, `Cannot run "${program}" as ${why}`);
+  }
+}
+
+/** How much of an answer's body is kept, in characters. */
 const BODY = 64 * 1024;
 
 async function request(url: string, { insecure, timeout }: RequestOptions): Promise<HttpReply> {
   try {
-    return insecure && url.startsWith("https:")
-      ? await requestWithoutVerifying(url, timeout)
-      : await requestWithFetch(url, timeout);
+    return url.startsWith("https:") && !insecure
+      ? await requestWithFetch(url, timeout)
+      : await requestWithNode(url, timeout);
   } catch (error) {
     // A refused permission is the setup's missing declaration, not the server's silence.
     if (error instanceof Deno.errors.NotCapable) throw error;
@@ -242,32 +370,54 @@ async function connects(hostname: string, port: number, timeout: number): Promis
 }
 
 async function requestWithFetch(url: string, timeout: number): Promise<HttpReply> {
-  const response = await fetch(url, { redirect: "manual", signal: AbortSignal.timeout(timeout) });
+  const signal = AbortSignal.timeout(timeout);
+  const response = await fetch(url, { redirect: "manual", signal });
   let body = "";
   const decoder = new TextDecoder();
-  for await (const chunk of response.body ?? []) {
-    body += decoder.decode(chunk, { stream: true });
-    if (body.length >= BODY) break;
+  try {
+    for await (const chunk of response.body ?? []) {
+      body += decoder.decode(chunk, { stream: true });
+      if (body.length >= BODY) break;
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
   }
   return { status: response.status, body: body.slice(0, BODY) };
 }
 
-/** `fetch` can skip the verification of certificates only for the whole process; Node's client can for one request. */
-async function requestWithoutVerifying(url: string, timeout: number): Promise<HttpReply> {
-  const { request } = await import("node:https");
+/**
+ * `fetch` asks the proxy that the environment names, which knows nothing of the containers' network, and can skip the verification of
+ * certificates only for the whole process. Node's client asks directly, and can skip it for one request.
+ */
+async function requestWithNode(url: string, timeout: number): Promise<HttpReply> {
+  const { request } = url.startsWith("https:") ? await import("node:https") : await import("node:http");
   const { promise, resolve, reject } = Promise.withResolvers<HttpReply>();
+  let answer: (() => void) | undefined; // as far as there is one
   // An empty list of authorities keeps the client from reading the system's, which would need a permission of its own.
   const outgoing = request(url, { rejectUnauthorized: false, ca: [], agent: false }, (response) => {
     let body = "";
+    const enough = answer = () => resolve({ status: response.statusCode ?? 0, body });
     response.setEncoding("utf8");
     response.on("data", (text: string) => {
       body = (body + text).slice(0, BODY);
+      if (body.length === BODY) enough();
     });
-    response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
+    response.on("end", enough);
     response.on("error", reject);
   });
-  outgoing.on("error", reject);
-  const timer = setTimeout(() => outgoing.destroy(new Error(`no answer within ${timeout / 1000} s`)), timeout);
+  outgoing.on("error", (error: Error & { code?: string; syscall?: string }) => {
+    // This is how Node's client says of a name that the permission for it is missing.
+    const isRefused = error.syscall === "getaddrinfo" && error.code === "EPERM";
+    reject(
+      isRefused
+        ? new Deno.errors.NotCapable(`Requires net access to "${new URL(url).host}", run again with it`)
+        : error,
+    );
+  });
+  const timer = setTimeout(
+    () => answer ? answer() : outgoing.destroy(new Error(`no answer within ${timeout / 1000} s`)),
+    timeout,
+  );
   try {
     outgoing.end();
     return await promise;

@@ -1,22 +1,39 @@
 /**
  * The one import of a setup.
  *
+ * What describes a step, such as `file(…)`, throws a `TypeError` at once for what cannot be meant, and touches nothing; `ensure` makes
+ * it true. A step that cannot be made true ends the run with exit code 4, one whose time is up with 5. Each says what it makes true,
+ * what else is an error, its bounds and its defaults.
+ *
+ * @example
+ * ```ts
+ * const web = setup(910, "web", async ({ ensure }) => {
+ *   await ensure(packages(["nginx"]));
+ *   await ensure(file("/var/www/html/index.html", { content: "<h1>Hello</h1>\n" }));
+ *   await ensure(service("nginx", { restartWith: ["/etc/nginx"] }));
+ *   await ensure(http("http://localhost", { body: "Hello", within: "30s" }));
+ * });
+ *
+ * if (import.meta.main) await main(web);
+ * ```
+ *
  * @module
  */
 
 export { main } from "./life.ts";
 export { type HostNeeds, type Setup, setup, type SetupContext } from "./setup.ts";
 export type { ContainerConfig, HypervisorConfig } from "./config.ts";
-export type { Reading, Step, Writing } from "./engine.ts";
-export { type Script, sh } from "./shell.ts";
 export { Secret } from "./secret.ts";
+export { type Script, sh, type ShellValue } from "./shell.ts";
 export type { Duration } from "./time.ts";
+
+// What must be true.
 export { absent } from "./steps/absent.ts";
 export { command, type CommandSpec } from "./steps/command.ts";
 export * as docker from "./steps/docker.ts";
-export { file, type FileCopySpec, type FileSpec } from "./steps/file.ts";
+export { file, type FileCopySpec, type FileSpec, type Ownership } from "./steps/file.ts";
 export * as gpu from "./steps/gpu.ts";
-export { hostBlock, hostCommand, hostFile, type HostFileSpec } from "./steps/host.ts";
+export { hostBlock, hostCommand, type HostCommandSpec, hostFile, type HostFileSpec } from "./steps/host.ts";
 export { http, type HttpSpec } from "./steps/http.ts";
 export { block, type BlockSpec, line, type LineSpec } from "./steps/line.ts";
 export { packages, type PackagesSpec } from "./steps/packages.ts";
@@ -26,3 +43,10 @@ export { snapshot, type SnapshotSpec } from "./steps/snapshot.ts";
 export { tree, type TreeSpec } from "./steps/tree.ts";
 export type { Alive, WaitOptions } from "./steps/wait.ts";
 export { exists, logLine, port, type PortSpec, succeeds, unitActive } from "./steps/waits.ts";
+
+// What a step of a setup's own is made of.
+export type { CommandOptions, Container, ContainerReader, Output } from "./container.ts";
+export type { PathChange, Reading, Step, Writing } from "./engine.ts";
+export type { Difference } from "./events.ts";
+export type { Host, HostFile, HostReader, HttpReply, RequestOptions } from "./host.ts";
+export type { PctResult } from "./pct.ts";

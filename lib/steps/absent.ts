@@ -17,12 +17,14 @@ import { requireRemovable } from "./path.ts";
  * Throws a `TypeError` for `/`, for a path with one component such as `/etc`, for the system's own folders such as `/usr/lib`, and
  * for one with `.` or `..` in it.
  *
+ * Requirements, section 2: "Executing commands inside the container: configure applications".
+ *
  * @example
  * ```ts
  * const site = absent("/etc/nginx/sites-enabled/default");
  * ```
  */
-export function absent(path: string): Step<string> {
+export function absent(path: string): Step {
   requireRemovable(path, "remove");
   return {
     title: `${path} is absent`,
@@ -36,7 +38,8 @@ else echo nothing; fi`);
     },
     diff: (found) => found === "nothing" ? [] : [{ what: path, from: found }],
     apply: ({ container }) => remove(container, path, ["."]),
-  };
+    changes: () => [{ path, content: true, goes: true }],
+  } satisfies Step<string>;
 }
 
 /** Removes what is at these paths in `folder`, or `folder` itself (`.`). Throws a {@linkcode Failure} where something is mounted. */

@@ -1,37 +1,31 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { LocalShell } from "../../tests/local_shell.ts";
-import { testWith } from "../../tests/permissions.ts";
+import { LocalShell, testInFolder } from "../../tests/local_shell.ts";
 import { ensure, on, StubContainer } from "../../tests/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import { ExitCode } from "../errors.ts";
 import { absent } from "./absent.ts";
 
-testWith(["run", "read", "write"], "a file, a folder and a link go, and what a link leads to stays", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    for (const name of ["x", "-rf", "a b\n", "é'\"$(id)"]) {
-      const path = `${folder}/${name}`;
-      const makers: [kind: string, make: () => Promise<unknown>][] = [
-        ["a file", () => Deno.writeTextFile(path, "")],
-        ["a symbolic link", () => Deno.symlink(folder, path)],
-        ["a symbolic link", () => Deno.symlink("nowhere", path)],
-        ["a folder", () => Deno.mkdir(`${path}/with/more`, { recursive: true })],
-      ];
-      for (const [kind, make] of makers) {
-        await make();
-        const shell = new LocalShell();
-        const check = await ensure(absent(path), shell, { check: true });
-        assertEquals([check.differences, shell.writes], [[{ what: path, from: kind }], []]);
-        assertEquals((await ensure(absent(path), shell)).outcome, "changed");
-        assertEquals((await Array.fromAsync(Deno.readDir(folder))).length, 0);
-        assertEquals((await ensure(absent(path), shell)).outcome, "unchanged");
-        assertEquals([shell.writes.length, shell.reads.length], [1, 5]);
-      }
+testInFolder("a file, a folder and a link go, and what a link leads to stays", async ({ folder }) => {
+  for (const name of ["x", "-rf", "a b\n", "é'\"$(id)"]) {
+    const path = `${folder}/${name}`;
+    const makers: [kind: string, make: () => Promise<unknown>][] = [
+      ["a file", () => Deno.writeTextFile(path, "")],
+      ["a symbolic link", () => Deno.symlink(folder, path)],
+      ["a symbolic link", () => Deno.symlink("nowhere", path)],
+      ["a folder", () => Deno.mkdir(`${path}/with/more`, { recursive: true })],
+    ];
+    for (const [kind, make] of makers) {
+      await make();
+      const shell = new LocalShell();
+      const check = await ensure(absent(path), shell, { check: true });
+      assertEquals([check.differences, shell.writes], [[{ what: path, from: kind }], []]);
+      assertEquals((await ensure(absent(path), shell)).outcome, "changed");
+      assertEquals((await Array.fromAsync(Deno.readDir(folder))).length, 0);
+      assertEquals((await ensure(absent(path), shell)).outcome, "unchanged");
+      assertEquals([shell.writes.length, shell.reads.length], [1, 5]);
     }
-    assertEquals((await ensure(absent(`${folder}/no/such/folder`), new LocalShell())).outcome, "unchanged");
-  } finally {
-    await Deno.remove(folder, { recursive: true });
   }
+  assertEquals((await ensure(absent(`${folder}/no/such/folder`), new LocalShell())).outcome, "unchanged");
 });
 
 // Proxmox mounts folders of the host into containers: what is in them is nobody's to remove from in there.

@@ -5,7 +5,7 @@ import { type Step, StepFailed } from "../engine.ts";
 import { CommandFailed, ExitCode, SessionLost } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { Secret } from "../secret.ts";
-import { container, type DockerContainerSpec, engine, image, running } from "./docker.ts";
+import { absent, container, type DockerContainerSpec, engine, image, running } from "./docker.ts";
 
 /** What `docker container inspect` says of a container, as far as it is used. */
 interface Info {
@@ -38,6 +38,8 @@ class FakeDocker {
   freeKib = 10_000_000;
   /** What becomes of a running container of an image, each time that it is looked at. */
   readonly lives: Record<string, (state: Info["State"], info: Info) => void> = {};
+  /** The containers that go as soon as they have ended, as `docker run --rm` makes them. */
+  readonly autoRemoved = new Set<string>();
   #created = 0;
 
   /** Answers a command; `undefined` is one that no step should run. */
@@ -79,6 +81,10 @@ class FakeDocker {
       case "stop":
         if (!known) return missing;
         known.State = { Status: "exited", Running: false, ExitCode: 0 };
+        if (this.autoRemoved.has(name)) this.containers.delete(name);
+        return name;
+      case "unpause":
+        known!.State = { Status: "running", Running: true, ExitCode: 0 };
         return name;
       case "rm":
         if (!known) return missing;
@@ -173,7 +179,7 @@ function infoOf(name: string, { image = "app:1", id = "old", status = "running" 
     Id: id,
     Image: IMAGES[image]!,
     RestartCount: 0,
-    State: { Status: status, Running: status === "running" || status === "restarting", ExitCode: 0 },
+    State: { Status: status, Running: ["running", "restarting", "paused"].includes(status), ExitCode: 0 },
     Config: { Image: image, Env: [...IMAGE_ENV], Cmd: ["serve"], Labels: { maintainer: "x" } },
     HostConfig: { RestartPolicy: { Name: "no", MaximumRetryCount: 0 }, PortBindings: {} },
     Mounts: [],
@@ -244,6 +250,19 @@ Deno.test("a container that does not come to run is removed again", async () => 
   docker.lives["app:2"] = (state) => Object.assign(state, { Status: "exited", Running: false, ExitCode: 3 });
   const error = await assertRejects(() => ensure(container("app", SPEC), new StubContainer(docker.rule)), StepFailed);
   assertEquals([error.message, docker.summary], ['The container "app" ended with exit code 3', []]);
+});
+
+// Whoever reads the failure has to learn of its cause, not of what could not be done about it.
+Deno.test("why a new container does not run is told also when it cannot be removed", async () => {
+  const docker = new FakeDocker();
+  docker.lives["app:2"] = exits;
+  const stub = new StubContainer(failOnce(/docker rm/, new SessionLost("gone")), docker.rule);
+  const error = await assertRejects(() => ensure(container("app", SPEC), stub), StepFailed);
+  assertEquals(error.message, 'The container "app" ended with exit code 3: OOM');
+  // What is left does not count as running: the next run goes on from there.
+  delete docker.lives["app:2"];
+  assertEquals((await ensure(container("app", SPEC), new StubContainer(docker.rule))).outcome, "changed");
+  assertEquals(docker.summary, ["app new1 running"]);
 });
 
 type Drift = [
@@ -365,6 +384,10 @@ Deno.test("what is not stated, and what is only written in another way, is no dr
     [{ ports: ["0.0.0.0:80:80/tcp", "[::1]:80:80"] }, bindings({ "80/tcp": [["", "80"], ["::1", "80"]] })],
     [{ ports: [] }, (info) => void (info.HostConfig.PortBindings = null)],
     [VOLUMES, mounted("volume data /data", "bind /run/docker.sock /sock")],
+    // Docker's client gives them to every container that it makes, where its configuration has proxies.
+    [{ environment: { A: "1" } }, variables("A=1", "HTTP_PROXY=http://proxy:3128", "no_proxy=localhost")],
+    // The image's own, for what the setup does not mount.
+    [VOLUMES, mounted("volume data /data", "bind /run/docker.sock /sock", `volume ${"f".repeat(64)} /cache`)],
     [{ volumes: ["/srv/:/data/:rw", "data:/x:ro"] }, mounted("bind /srv /data", "volume data /x ro")],
     [{ restart: "no" }, restarts("")],
     [{ restart: "on-failure:0" }, restarts("on-failure")],
@@ -413,7 +436,7 @@ Deno.test("a replacement goes in this order", async () => {
     "docker create --pull never --name app app:2 ",
     "docker stop -t 30 app_previous",
     "docker start app",
-    "docker rm app_previous",
+    "docker rm -f app_previous",
   ]);
   assertEquals(docker.summary, ["app new1 running"]);
 });
@@ -465,6 +488,28 @@ Deno.test("a container with an anonymous volume is never replaced, and not touch
   const error = await assertRejects(() => ensure(container("app", SPEC), stub), StepFailed, '"/var/lib/data"');
   assertEquals([error.exitCode, stub.writes, docker.summary], [ExitCode.Step, [], ["app old running"]]);
   assertStringIncludes(error.hint ?? "", "state a named volume");
+});
+
+// What a run has created that was cut off before it could start it, or connect it to all of its networks.
+Deno.test("a container that was never started has no data to lose", async () => {
+  const docker = new FakeDocker();
+  mounted(`volume ${"0a".repeat(32)} /var/lib/data`)(docker.add("app", { status: "created" }));
+  await ensure(container("app", SPEC), new StubContainer(docker.rule));
+  assertEquals(docker.summary, ["app new1 running"]);
+});
+
+// As the services of systemd often do it: docker run --rm.
+Deno.test("a container that Docker removes by itself when it stops is replaced, or absent", async () => {
+  const busy = { code: 1, stderr: "Error response from daemon: removal of container app is already in progress" };
+  for (const rules of [[], [on(/^docker rm/, busy, busy, "")]]) {
+    for (const [step, left] of [[container("app", SPEC), "app new1 running"], [absent("app"), ""]] as const) {
+      const docker = new FakeDocker();
+      docker.add("app");
+      docker.autoRemoved.add("app").add("app_previous");
+      await ensure<unknown>(step as Step<unknown>, new StubContainer(...rules, on(/^rm -f/, ""), docker.rule));
+      assertEquals(docker.summary.join(), left);
+    }
+  }
 });
 
 /** What can go wrong with a new container. */
@@ -683,6 +728,15 @@ Deno.test("a container as specified that does not run is started, and its health
   }[] = [
     { status: "running", differences: [], writes: [] },
     { status: "running", lives: healthOf({ Status: "healthy" }), differences: [], writes: [] },
+    // Without a health check, or with one that was turned off, some engines say this.
+    { status: "running", lives: healthOf({ Status: "none" }), differences: [], writes: [] },
+    { status: "running", lives: healthOf({ Status: "" }), differences: [], writes: [] },
+    {
+      status: "exited",
+      lives: healthOf({ Status: "none" }),
+      differences: [{ what: "state", from: "exited", to: "running" }],
+      writes: ["docker start app"],
+    },
     {
       status: "exited",
       differences: [{ what: "state", from: "exited", to: "running" }],
@@ -717,8 +771,7 @@ Deno.test("a container as specified that does not run is started, and its health
     {
       status: "paused",
       differences: [{ what: "state", from: "paused", to: "running" }],
-      writes: ["docker start app"],
-      fails: "exit code 1",
+      writes: ["docker unpause app"],
     },
     {
       status: "exited",
@@ -756,6 +809,19 @@ Deno.test("only a container of exactly this name counts", async () => {
   assertEquals(differences, [{ what: "container", to: "running app:2" }]);
 });
 
+// What `inspect` prints has the values of all variables, also those of secrets that were replaced meanwhile.
+Deno.test("a look that fails does not show what it found", async () => {
+  const half = { code: 1, stdout: '{"Name":"/app","Config":{"Env":["TOKEN=hunter1"]}}\n', stderr: "Docker is gone" };
+  for (const step of [container("app", SPEC), absent("app")]) {
+    const error = await assertRejects(
+      () => ensure(step as Step<unknown>, new StubContainer(on("inspect", half))),
+      StepFailed,
+    );
+    const { stdout, stderr } = (error.cause as CommandFailed).evidence;
+    assertEquals([stdout, stderr], ["", "Docker is gone"]);
+  }
+});
+
 // An engine that cannot answer must not be taken for one that has nothing.
 Deno.test("a look that fails is a failure, not an absence", async () => {
   const down = { code: 1, stderr: "Cannot connect to the Docker daemon at unix:///var/run/docker.sock." };
@@ -781,12 +847,13 @@ Deno.test("what Docker would not take, or would read in another way, is refused 
     ),
     ["app", { environment: { "A B": "1" } }, '"A B"'],
     ["app", { environment: { "": "1" } }, '""'],
-    ["app", { environment: { A: new Secret("key", "a\nb") } }, '"A"'],
+    ["app", { environment: { A: new Secret("key", "line\nbreak") } }, '"A"'],
+    ["app", { environment: { A: new Secret("key", "of Windows\r") } }, '"A"'],
     ["app", { within: "soon" }, '"soon"'],
   ];
   for (const [name, spec, said] of wrong) {
     const error = assertThrows(() => container(name, { ...SPEC, ...spec }), TypeError, said);
-    assert(!error.message.includes("a\nb"));
+    assert(!error.message.includes("line\nbreak"));
   }
 });
 

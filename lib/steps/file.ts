@@ -11,11 +11,13 @@ import type { Difference } from "../events.ts";
 import type { HostFile } from "../host.ts";
 import { Secret } from "../secret.ts";
 import { sh } from "../shell.ts";
-import { requireMode, requireOwner, requirePath } from "./path.ts";
+import { isPrivate, requireMode, requireOwner, requirePath } from "./path.ts";
 import {
   type Attributes,
+  digestOf,
   formatBytes,
   send,
+  setAttributes,
   type Source,
   sourceOfBytes,
   sourceOfHostFile,
@@ -23,7 +25,7 @@ import {
 } from "./transfer.ts";
 
 /** Whose a file has to be. */
-interface Ownership {
+export interface Ownership {
   /** Its owner, by name or number. Default: `root`. */
   readonly owner?: string | number;
   /** Its group, by name or number. Default: `root`. */
@@ -36,6 +38,7 @@ interface Ownership {
 export interface FileSpec extends Ownership {
   /** Its whole content. Text is written as UTF-8. */
   readonly content: string | Uint8Array | Secret;
+  /** Not together with `content`. */
   readonly from?: never;
 }
 
@@ -43,6 +46,7 @@ export interface FileSpec extends Ownership {
 export interface FileCopySpec extends Ownership {
   /** The file on the host that it is a copy of, of any size. The setup declares it: `reads: ["/path"]`. */
   readonly from: string;
+  /** Not together with `from`. */
   readonly content?: never;
 }
 
@@ -77,7 +81,9 @@ const SHOWN = 64 * 1024;
  * the sizes are equal also the one inside: some seconds for each GiB. Comparing may take 1 minute and 1 second more for each 4 MiB,
  * sending 10 minutes and as much more. A host file that is missing, or changes while it is sent, is an error.
  *
- * The difference is shown for text that is stated and that not only its owner may read.
+ * The difference is shown for text that is stated, unless only its owner may read the file, as it is or as it is to be.
+ *
+ * Throws a `TypeError` for a path that is not absolute, and for an owner or a mode that cannot be.
  *
  * Requirements, section 2: "Copying files". `pct push` is not used, since it exits 0 when it failed and truncates in place.
  *
@@ -87,7 +93,7 @@ const SHOWN = 64 * 1024;
  * const model = file("/models/model.gguf", { from: "/srv/models/model.gguf", owner: "www-data" });
  * ```
  */
-export function file(path: string, spec: FileSpec | FileCopySpec): Step<FileState> {
+export function file(path: string, spec: FileSpec | FileCopySpec): Step {
   requirePath(path, "manage the file");
   const { content, from } = spec;
   if ((content === undefined) === (from === undefined)) {
@@ -102,15 +108,14 @@ export function file(path: string, spec: FileSpec | FileCopySpec): Step<FileStat
   const bytes = content instanceof Uint8Array
     ? content
     : new TextEncoder().encode(content instanceof Secret ? content.reveal() : content);
-  // What others may not read inside does not belong into a log.
-  const shown = typeof content === "string" && bytes.length <= SHOWN && (mode & 0o044) !== 0;
+  const shown = typeof content === "string" && bytes.length <= SHOWN && !isPrivate(mode);
 
   return {
     title: `file ${path}`,
 
     async probe(at) {
       if (from === undefined) {
-        const source = await sourceOfBytes(bytes);
+        const source = await sourceOfBytes(bytes, content instanceof Secret);
         return { source, found: await look(at, path, source.size, shown ? source.sha256 : undefined) };
       }
       const original = await requireHostFile(at, from);
@@ -127,7 +132,7 @@ export function file(path: string, spec: FileSpec | FileCopySpec): Step<FileStat
       const differences: Difference[] = [];
       if (found.sha256 !== source.sha256) {
         differences.push(
-          shown && found.text !== undefined
+          shown && found.text !== undefined && !isPrivate(parseInt(found.mode, 8))
             ? contentDifference(found.text, content)
             : otherContent(found, source, content),
         );
@@ -137,14 +142,14 @@ export function file(path: string, spec: FileSpec | FileCopySpec): Step<FileStat
 
     async apply(at, { found, source }) {
       if (typeof found !== "string" && found.sha256 === source.sha256) {
-        await at.container.write(
-          sh`chown ${`${wanted.owner}:${wanted.group}`} ${path} && chmod ${wanted.mode} ${path}`,
-        );
+        await setAttributes(at, path, wanted);
       } else {
         await send(at, path, source, wanted);
       }
     },
-  };
+
+    changes: ({ found, source }) => [{ path, content: typeof found === "string" || found.sha256 !== source.sha256 }],
+  } satisfies Step<FileState>;
 }
 
 /** The file on the host; a {@linkcode Failure} where there is none. */
@@ -181,7 +186,7 @@ if [ -L "$p" ]; then echo link
 elif [ -d "$p" ]; then echo folder
 elif [ -f "$p" ]; then
   s=$(stat -c '%a %u %U %g %G %s' "$p") && h=- || exit
-  [ "\${s##* }" != ${size} ] || { h=$(sha256sum <"$p") && h=\${h%% *}; } || exit
+  [ "\${s##* }" != ${size} ] || { h=$(${digestOf(sh`"$p"`, size)}) && h=\${h%% *}; } || exit
   echo "file $s $h"
   ${text}
 elif [ -b "$p" ] || [ -c "$p" ]; then echo device

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { LocalShell } from "../../tests/local_shell.ts";
-import { testWith } from "../../tests/permissions.ts";
+import { LocalShell, namesIn, testInFolder } from "../../tests/local_shell.ts";
 import { ensure, on, StubContainer } from "../../tests/stubs.ts";
 import type { CommandOptions, Output } from "../container.ts";
 import { StepFailed } from "../engine.ts";
@@ -9,62 +8,48 @@ import { Secret } from "../secret.ts";
 import type { Script } from "../shell.ts";
 import { file, type FileSpec } from "./file.ts";
 
-/** A folder that a shell of this machine works in, in place of a container. Only root can give a file away. */
-function testFile(
-  name: string,
-  test: (at: { folder: string; mine: Pick<FileSpec, "owner" | "group"> }) => Promise<void>,
-) {
-  testWith(["run", "read", "write"], name, async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      const { uid, gid } = await Deno.stat(folder);
-      await test({ folder, mine: { owner: uid!, group: gid! } });
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  });
-}
-
-const names = async (folder: string) => (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
 const modeOf = async (path: string) => (await Deno.lstat(path)).mode! & 0o7777;
 const encode = (text: string) => new TextEncoder().encode(text);
 
 // Requirements, section 2: "Copying files", and section 1: idempotency.
-testFile("a file is made with its content, owner and mode, and left alone the next time", async ({ folder, mine }) => {
-  const cases: [name: string, spec: FileSpec, mode: number][] = [
-    ["text", { content: "Welcome\n" }, 0o644],
-    ["empty", { content: "" }, 0o644],
-    ["no newline at the end", { content: "é 日本", mode: 0o600 }, 0o600],
-    ['it\'s "odd" $(id) `x` -\n', { content: "x", mode: 0o4755 }, 0o4755],
-    ["binary", { content: new Uint8Array(300).map((_, i) => i) }, 0o644],
-    ["large", { content: "0123456789".repeat(30_000), mode: 0o400 }, 0o400],
-    ["secret", { content: new Secret("token", "hunter2") }, 0o600],
-    ["secret for a group", { content: new Secret("token", "hunter2"), mode: 0o640 }, 0o640],
-  ];
-  for (const [name, spec, mode] of cases) {
-    const path = `${folder}/made/below/${name}`;
-    const step = () => file(path, { ...mine, ...spec });
-    const shell = new LocalShell();
-    const { content } = spec;
-    const bytes = content instanceof Uint8Array
-      ? content
-      : encode(content instanceof Secret ? content.reveal() : content);
+testInFolder(
+  "a file is made with its content, owner and mode, and left alone the next time",
+  async ({ folder, mine }) => {
+    const cases: [name: string, spec: FileSpec, mode: number][] = [
+      ["text", { content: "Welcome\n" }, 0o644],
+      ["empty", { content: "" }, 0o644],
+      ["no newline at the end", { content: "é 日本", mode: 0o600 }, 0o600],
+      ['it\'s "odd" $(id) `x` -\n', { content: "x", mode: 0o4755 }, 0o4755],
+      ["binary", { content: new Uint8Array(300).map((_, i) => i) }, 0o644],
+      ["large", { content: "0123456789".repeat(30_000), mode: 0o400 }, 0o400],
+      ["secret", { content: new Secret("token", "hunter2") }, 0o600],
+      ["secret for a group", { content: new Secret("token", "hunter2"), mode: 0o640 }, 0o640],
+    ];
+    for (const [name, spec, mode] of cases) {
+      const path = `${folder}/made/below/${name}`;
+      const step = () => file(path, { ...mine, ...spec });
+      const shell = new LocalShell();
+      const { content } = spec;
+      const bytes = content instanceof Uint8Array
+        ? content
+        : encode(content instanceof Secret ? content.reveal() : content);
 
-    assertEquals((await ensure(step(), shell, { check: true })).outcome, "would change");
-    assertEquals(shell.writes, []);
-    const { outcome, differences } = await ensure(step(), shell);
-    assertEquals([outcome, differences], ["changed", [
-      { what: "file", to: `${bytes.length} bytes, mode ${mode.toString(8)}` },
-    ]]);
-    assertEquals([await Deno.readFile(path), await modeOf(path)], [bytes, mode]);
-    assertEquals((await ensure(step(), shell)).outcome, "unchanged");
-    assertEquals(shell.writes.length, 1);
-  }
-  assertEquals(await names(`${folder}/made/below`), cases.map(([name]) => name).sort());
-  assertEquals([await modeOf(`${folder}/made`), await modeOf(`${folder}/made/below`)], [0o755, 0o755]);
-});
+      assertEquals((await ensure(step(), shell, { check: true })).outcome, "would change");
+      assertEquals(shell.writes, []);
+      const { outcome, differences } = await ensure(step(), shell);
+      assertEquals([outcome, differences], ["changed", [
+        { what: "file", to: `${bytes.length} bytes, mode ${mode.toString(8)}` },
+      ]]);
+      assertEquals([await Deno.readFile(path), await modeOf(path)], [bytes, mode]);
+      assertEquals((await ensure(step(), shell)).outcome, "unchanged");
+      assertEquals(shell.writes.length, 1);
+    }
+    assertEquals(await namesIn(`${folder}/made/below`), cases.map(([name]) => name).sort());
+    assertEquals([await modeOf(`${folder}/made`), await modeOf(`${folder}/made/below`)], [0o755, 0o755]);
+  },
+);
 
-testFile("what differs is shown and mended, and equal content is not sent", async ({ folder, mine }) => {
+testInFolder("what differs is shown and mended, and equal content is not sent", async ({ folder, mine }) => {
   const path = `${folder}/conf`;
   const step = (spec: Partial<FileSpec> = {}) => file(path, { content: "a\nb\nc\n", ...mine, ...spec });
   await ensure(step(), new LocalShell());
@@ -91,7 +76,7 @@ testFile("what differs is shown and mended, and equal content is not sent", asyn
 });
 
 // A symbolic link must neither be followed nor, where it leads to a folder, be taken for one.
-testFile(
+testInFolder(
   "what is no regular file is replaced, what it led to stays, and a folder is an error",
   async ({ folder, mine }) => {
     const path = `${folder}/conf`;
@@ -109,8 +94,8 @@ testFile(
       const { differences } = await ensure(step(), new LocalShell());
       assertEquals(differences, [{ what: "file", from: kind, to: "3 bytes, mode 644" }]);
       assertEquals([(await Deno.lstat(path)).isFile, await Deno.readTextFile(path)], [true, "new"]);
-      assertEquals([await Deno.readTextFile(`${folder}/target`), await names(`${folder}/folder`)], ["kept", []]);
-      assertEquals(await names(folder), ["conf", "folder", "target"]);
+      assertEquals([await Deno.readTextFile(`${folder}/target`), await namesIn(`${folder}/folder`)], ["kept", []]);
+      assertEquals(await namesIn(folder), ["conf", "folder", "target"]);
       await Deno.remove(path);
     }
     await Deno.mkdir(path);
@@ -130,7 +115,7 @@ class LossyShell extends LocalShell {
 }
 
 // DESIGN 4: a transfer counts only with size and hash read back. The file is whole or as it was.
-testFile("a write that fails leaves the old file as it was, and nothing beside it", async ({ folder, mine }) => {
+testInFolder("a write that fails leaves the old file as it was, and nothing beside it", async ({ folder, mine }) => {
   const path = `${folder}/conf`;
   await Deno.writeTextFile(path, "old", { mode: 0o644 });
   const failures: [step: ReturnType<typeof file>, shell: LocalShell, said: string][] = [
@@ -143,18 +128,18 @@ testFile("a write that fails leaves the old file as it was, and nothing beside i
     assertEquals(error.exitCode, ExitCode.Step);
     assertStringIncludes(error.message, "which is as it was");
     assertStringIncludes(JSON.stringify(error.cause), said);
-    assertEquals([await names(folder), await Deno.readTextFile(path)], [["conf"], "old"]);
+    assertEquals([await namesIn(folder), await Deno.readTextFile(path)], [["conf"], "old"]);
   }
 });
 
-testFile("what an earlier run that was cut off left is cleared away", async ({ folder, mine }) => {
+testInFolder("what an earlier run that was cut off left is cleared away", async ({ folder, mine }) => {
   await Deno.writeTextFile(`${folder}/.conf.phoenix_setup`, "half", { mode: 0o777 });
   await ensure(file(`${folder}/conf`, { content: "whole", ...mine }), new LocalShell());
-  assertEquals([await names(folder), await Deno.readTextFile(`${folder}/conf`)], [["conf"], "whole"]);
+  assertEquals([await namesIn(folder), await Deno.readTextFile(`${folder}/conf`)], [["conf"], "whole"]);
 });
 
 // DESIGN 4: every secret travels on stdin, never in any argument list, and is redacted in every diff.
-testFile("a secret is in the file and nowhere else", async ({ folder, mine }) => {
+testInFolder("a secret is in the file and nowhere else", async ({ folder, mine }) => {
   const path = `${folder}/token`;
   await Deno.writeTextFile(path, "hunter1", { mode: 0o600 });
   const shell = new LocalShell();

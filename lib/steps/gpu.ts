@@ -4,6 +4,7 @@
  * @module
  */
 
+import { head } from "../cut.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import { describe, type Step } from "../engine.ts";
 import type { Difference } from "../events.ts";
@@ -44,16 +45,21 @@ interface Smi {
 /**
  * The container sees the GPUs that it is given, these and no others: their devices and those of the driver are there and may be
  * opened, the libraries inside have the version of the host's driver, and `nvidia-smi` lists them. Only the host and the
- * orchestrator's NVIDIA set-up can make it so: where it is not, the step fails, and says what differs and what to do.
+ * orchestrator's NVIDIA set-up can make it so: where it is not, the step fails, in check mode as well, and says what differs and
+ * what to do.
  *
  * A GPU's number is that of its device, `/dev/nvidia<number>`; `nvidia-smi` inside counts from 0, whatever the devices are.
+ *
+ * Throws a `TypeError` for numbers or a version that cannot be meant, and a {@linkcode Failure} with exit code 2 for no GPU at all.
+ *
+ * Requirements, section 2: "Executing commands inside the container".
  *
  * @example
  * ```ts
  * const gpus = visible({ indices: [0, 1], driver: "580.76.05" });
  * ```
  */
-export function visible({ indices, driver }: VisibleSpec): Step<GpuState> {
+export function visible({ indices, driver }: VisibleSpec): Step {
   if (indices.length === 0) {
     throw new Failure(ExitCode.Configuration, "Cannot look for GPUs as the container is given none", {
       hint: 'State them in its "gpu_assignment", such as "0,1"',
@@ -67,7 +73,7 @@ export function visible({ indices, driver }: VisibleSpec): Step<GpuState> {
   }
   const devices = [...indices.map((index) => `/dev/nvidia${index}`), "/dev/nvidiactl", "/dev/nvidia-uvm"];
 
-  function diff({ kernel, library, devices, uuids, nvidiaSmi }: GpuState): Difference[] {
+  function differencesOf({ kernel, library, devices, uuids, nvidiaSmi }: GpuState): Difference[] {
     const differences: Difference[] = [];
     const compare = (what: string, from: string | undefined, to: string | undefined, none: string) => {
       if (from === undefined || (to !== undefined && from !== to)) {
@@ -112,20 +118,20 @@ done
 grep -hE '^(GPU UUID|Device Minor):' /proc/driver/nvidia/gpus/*/information 2>/dev/null
 echo smi; nvidia-smi --query-gpu=uuid,name,driver_version --format=csv,noheader 2>&1; echo "exit $?"`,
       );
-      return parseState(output);
-    },
-
-    diff,
-
-    apply(_, state) {
-      const differences = diff(state).map(describe).join("; ");
-      return Promise.reject(
-        new Failure(ExitCode.Step, `The container does not see its GPUs as it should: ${differences}`, {
-          hint: adviceFor(state, driver),
-        }),
+      const state = parseState(output);
+      const differences = differencesOf(state);
+      if (differences.length === 0) return;
+      // No run can change it: it is a failure in check mode, too, where a step before this one would not change anything.
+      throw new Failure(
+        ExitCode.Step,
+        `The container does not see its GPUs as it should: ${differences.map(describe).join("; ")}`,
+        { hint: adviceFor(state, driver) },
       );
     },
-  };
+
+    diff: () => [],
+    apply: () => Promise.resolve(),
+  } satisfies Step<void>;
 }
 
 function parseState({ text }: Output): GpuState {
@@ -196,11 +202,18 @@ export interface InDockerSpec {
 /** Where it is noted that a container saw its GPUs. */
 const MARKERS = "/var/lib/phoenix_setup/gpu_in_docker";
 
+/** The container that looks for GPUs. */
+const TRIAL = "phoenix_setup_gpu";
+
 /**
  * A Docker container with `--gpus all` sees so many GPUs, as `nvidia-smi -L` in it shows. That takes a second or more, so a success
  * is noted below `/var/lib/phoenix_setup/gpu_in_docker`, with a hash over all that it depends on: the driver's version, the GPUs and
  * the numbers of their devices, the image's id, the programs and the configuration of Docker and of the NVIDIA container toolkit,
  * and how many GPUs are expected. As long as all of this is the same, it is not tried again.
+ *
+ * Throws a `TypeError` for what is no image and for a count below 1. A pull and the trial have their bounds: 1 hour and 5 minutes.
+ *
+ * Requirements, section 2: "Executing commands inside the container".
  *
  * @example
  * ```ts
@@ -209,7 +222,7 @@ const MARKERS = "/var/lib/phoenix_setup/gpu_in_docker";
  */
 export function inDocker(
   { image, count: wanted }: InDockerSpec,
-): Step<{ readonly now: string; readonly noted: string }> {
+): Step {
   requireReference(image);
   if (!Number.isInteger(wanted) || wanted < 1) {
     throw new TypeError(`Cannot look for ${wanted} GPUs in Docker: expected a whole number from 1 on`);
@@ -235,8 +248,10 @@ export function inDocker(
     async apply(at) {
       const there = await at.container.read(sh`docker image inspect --format '{{.Id}}' ${image}`, { codes: "any" });
       if (there.code !== 0) await pull(at, image);
+      // A run that is cut off before this one starts leaves it behind: hence one name, and away with what has it.
       const output = await at.container.write(
-        sh`docker run --rm --pull never --gpus all --network none --entrypoint nvidia-smi ${image} -L`,
+        sh`docker rm --force ${TRIAL} >/dev/null 2>&1
+docker run --rm --name ${TRIAL} --pull never --gpus all --network none --entrypoint nvidia-smi ${image} -L`,
         { codes: "any", timeout: "5m" },
       );
       const seen = [...output.text.matchAll(/^GPU \d+: .*\(UUID: \S+\)$/gm)].length;
@@ -245,7 +260,7 @@ export function inDocker(
         sh`mkdir -p ${MARKERS} && ${digest} >${`${marker}.new`} && mv -f ${`${marker}.new`} ${marker}`,
       );
     },
-  };
+  } satisfies Step<{ readonly now: string; readonly noted: string }>;
 }
 
 /** A hash over all that decides whether a container of the image sees GPUs, which is cheaper to ask for than to try. */
@@ -262,7 +277,7 @@ function digestOf(image: string, wanted: number): Script {
 }
 
 function unseen(output: Output, image: string, seen: number, wanted: number): Failure {
-  const last = (output.errorText || output.text).split("\n").at(-1)!.slice(0, 300);
+  const last = head((output.errorText || output.text).split("\n").at(-1)!, 300);
   const failure = failureOf(
     output,
     `A container of "${image}" sees ${seen === 0 ? "no GPU" : count([], seen)}, expected ${wanted}${

@@ -4,12 +4,15 @@
  * @module
  */
 
-import type { Output } from "../container.ts";
-import { failureOf } from "../container.ts";
+import { failureOf, type Output } from "../container.ts";
+import { contentDifference } from "../difference.ts";
 import type { Reading, Step } from "../engine.ts";
+import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Duration, milliseconds } from "../time.ts";
-import { contentDifference } from "../difference.ts";
+import { hasAnswered, silentGuard } from "./command.ts";
+import { blockEditor, type BlockSpec, CannotEdit } from "./line.ts";
+import { isPrivate, requireMode, requirePath } from "./path.ts";
 
 /** What a file on the host has to be. */
 export interface HostFileSpec {
@@ -26,8 +29,10 @@ interface HostFileState {
 }
 
 /**
- * A file on the Proxmox host with this content, written whole or not at all, owned by root. Its folder has to be there. The setup
+ * A file on the Proxmox host with this content, written whole or not at all; what is written is owned by root. Its folder has to be there. The setup
  * declares it: `writes: ["/folder"]`, the folder since the file is written beside its place first.
+ *
+ * Throws a `TypeError` for a path that is not absolute and for a mode that cannot be.
  *
  * Requirements, section 2: "Making host-level configurations specific to this container".
  *
@@ -36,64 +41,88 @@ interface HostFileState {
  * const endpoint = hostFile("/usr/local/phoenix_hypervisor/lib/903.json", { content: '{ "port": 8000 }\n' });
  * ```
  */
-export function hostFile(path: string, spec: HostFileSpec): Step<HostFileState | undefined> {
-  requireAbsolute(path);
+export function hostFile(path: string, spec: HostFileSpec): Step {
+  requireHostPath(path);
   const { content, mode = 0o644 } = spec;
+  requireMode(mode, path);
   return {
     title: `host file ${path}`,
     probe: (at) => readState(at, path),
     diff(state) {
       if (state === undefined) return [{ what: "file", to: `${content.length} characters, mode ${mode.toString(8)}` }];
       const differences: Difference[] = [];
-      if (state.text !== content) differences.push(contentDifference(state.text, content));
+      if (state.text !== content) {
+        differences.push(
+          isPrivate(mode) || isPrivate(state.mode)
+            ? { what: "content", to: `${content.length} other characters` }
+            : contentDifference(state.text, content),
+        );
+      }
       if (state.mode !== mode) differences.push({ what: "mode", from: state.mode.toString(8), to: mode.toString(8) });
       return differences;
     },
     apply: ({ host }) => host.writeFile(path, content, mode),
-  };
+  } satisfies Step<HostFileState | undefined>;
 }
 
 /**
- * A block of lines in a text file on the Proxmox host, between two marks that carry its name; the rest of the file, its mode
- * included, stays as it is. A file that is not there is made. To be declared like {@linkcode hostFile}.
+ * A block of lines in a text file on the Proxmox host, between the lines `# BEGIN phoenix_setup name` and `# END phoenix_setup name`:
+ * added at the end where it is missing. The rest of the file, its owner and its mode stay. A file that is not there is made. Fails where one of
+ * the two marks is missing or there twice. To be declared like {@linkcode hostFile}.
+ *
+ * Throws a `TypeError` for a path that is not absolute and for a block that cannot be.
+ *
+ * Requirements, section 2: "Making host-level configurations specific to this container".
  *
  * @example
  * ```ts
  * const name = hostBlock("/etc/hosts", { name: "901", content: "10.0.0.99 portainer\n" });
  * ```
  */
-export function hostBlock(
-  path: string,
-  spec: { readonly name: string; readonly content: string },
-): Step<HostFileState | undefined> {
-  requireAbsolute(path);
-  if (!/^[\w.-]+$/.test(spec.name)) {
-    throw new TypeError(`Cannot name a block "${spec.name}": expected letters, digits, "_", "." and "-"`);
-  }
-  const begin = `# BEGIN phoenix_setup ${spec.name}`;
-  const end = `# END phoenix_setup ${spec.name}`;
-  const block = `${begin}\n${spec.content.replace(/\n*$/, "\n")}${end}\n`;
-  const withBlock = (text: string): string => {
-    const from = `\n${text}`.indexOf(`\n${begin}\n`);
-    const to = text.indexOf(`${end}\n`, from);
-    if (from !== -1 && to !== -1) return text.slice(0, from) + block + text.slice(to + end.length + 1);
-    return text === "" || text.endsWith("\n") ? text + block : `${text}\n${block}`;
+export function hostBlock(path: string, spec: BlockSpec): Step {
+  requireHostPath(path);
+  const withBlock = blockEditor(path, spec);
+  const edited = (text: string): string => {
+    try {
+      return withBlock(text);
+    } catch (error) {
+      if (!(error instanceof CannotEdit)) throw error;
+      throw new Failure(ExitCode.Step, `Cannot edit "${path}" on the host as ${error.message}`);
+    }
   };
   return {
     title: `block ${spec.name} in host file ${path}`,
     probe: (at) => readState(at, path),
     diff(state) {
       const before = state?.text ?? "";
-      const after = withBlock(before);
-      return before === after ? [] : [contentDifference(before, after)];
+      const after = edited(before);
+      if (before === after) return [];
+      return [
+        state !== undefined && isPrivate(state.mode)
+          ? { what: "block", to: "present" }
+          : contentDifference(before, after),
+      ];
     },
-    apply: ({ host }, state) => host.writeFile(path, withBlock(state?.text ?? ""), state?.mode ?? 0o644),
-  };
+    apply: ({ host }) => host.editFile(path, edited),
+  } satisfies Step<HostFileState | undefined>;
+}
+
+/** When a program of the host runs, and how long. */
+export interface HostCommandSpec {
+  /** The program is not needed when this one succeeds. After the program it has to. It must change nothing. */
+  readonly unless: readonly [string, ...string[]];
+  /** After this the program is ended and the step fails. Default: 10 minutes. */
+  readonly timeout?: Duration;
 }
 
 /**
  * The effect of a program of the host, as its guard says: not needed when `unless` exits 0, and after it `unless` has to. Programs
- * are absolute paths that the setup declares (`commands: ["/usr/sbin/…"]`); no shell is involved.
+ * are absolute paths that the setup declares (`commands: ["/usr/sbin/…"]`); no shell is involved. A guard that is missing, that was
+ * killed, or that does not end within 1 minute has not said no: the step fails.
+ *
+ * Throws a `TypeError` for an empty title and for a program that is no absolute path.
+ *
+ * Requirements, section 2: "Making host-level configurations specific to this container".
  *
  * @example
  * ```ts
@@ -105,20 +134,25 @@ export function hostBlock(
 export function hostCommand(
   title: string,
   [program, ...args]: readonly [string, ...string[]],
-  spec: { readonly unless: readonly [string, ...string[]]; readonly timeout?: Duration },
-): Step<Output> {
+  spec: HostCommandSpec,
+): Step {
   const [guard, ...guardArgs] = spec.unless;
-  for (const path of [program, guard]) requireAbsolute(path);
+  if (title === "") throw new TypeError("Cannot run a program of the host without a title");
+  for (const path of [program, guard]) requireHostPath(path);
   const timeout = milliseconds(spec.timeout ?? "10m");
   return {
     title,
-    probe: ({ host }) => host.read(guard, guardArgs),
+    async probe({ host }) {
+      const output = await host.read(guard, guardArgs);
+      if (!hasAnswered(output.code)) throw silentGuard(`the host's command "${title}"`, output);
+      return output;
+    },
     diff: ({ code, command }) => code === 0 ? [] : [{ what: `not so yet: ${command}` }],
     async apply({ host }) {
       const output = await host.write(program, args, timeout);
       if (output.code !== 0) throw failureOf(output);
     },
-  };
+  } satisfies Step<Output>;
 }
 
 async function readState({ host }: Reading, path: string): Promise<HostFileState | undefined> {
@@ -126,8 +160,6 @@ async function readState({ host }: Reading, path: string): Promise<HostFileState
   return file && { text: await file.text(), mode: file.mode };
 }
 
-function requireAbsolute(path: string): void {
-  if (!path.startsWith("/") || path.endsWith("/")) {
-    throw new TypeError(`Cannot use "${path}" on the host: expected an absolute path of a file`);
-  }
+function requireHostPath(path: string): void {
+  requirePath(path, "use on the host");
 }

@@ -9,7 +9,7 @@ import type { Reading, Step } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { sh } from "../shell.ts";
-import { requirePath } from "./path.ts";
+import { isPrivate, requirePath } from "./path.ts";
 import { type Attributes, send, sourceOfBytes } from "./transfer.ts";
 
 /** Which line has to be in a file, or must not be. */
@@ -58,13 +58,17 @@ const LARGEST = 1024 * 1024;
  * more than 1 MiB and for one that is not UTF-8. What is replaced is shown for a file that not only its owner may read. The line itself
  * is part of the title: a secret goes into a {@linkcode file} of its own.
  *
+ * Throws a `TypeError` for a text that is not exactly one line, and for a path that is not absolute.
+ *
+ * Requirements, section 2: "Executing commands inside the container: configure applications".
+ *
  * @example
  * ```ts
  * const root = line("/etc/ssh/sshd_config", { line: "PermitRootLogin no", match: /^#?PermitRootLogin\s/ });
  * const swap = line("/etc/fstab", { absent: /\sswap\s/ });
  * ```
  */
-export function line(path: string, spec: LineSpec): Step<TextState | undefined> {
+export function line(path: string, spec: LineSpec): Step {
   const { line, absent, match, after } = spec;
   if ((line === undefined) === (absent === undefined)) {
     throw new TypeError(`Cannot manage a line of "${path}": expected either "line" or "absent"`);
@@ -88,12 +92,27 @@ export function line(path: string, spec: LineSpec): Step<TextState | undefined> 
  * where it is missing. The rest of the file, its owner and its mode stay. Fails for the same files as {@linkcode line}, and where
  * one of the two marks is missing or there twice.
  *
+ * Throws a `TypeError` for a name of other characters and for content with the marks of its own.
+ *
+ * Requirements, section 2: "Executing commands inside the container: configure applications".
+ *
  * @example
  * ```ts
  * const names = block("/etc/hosts", { name: "fleet", content: "10.0.0.99 portainer\n10.0.0.111 llama\n" });
  * ```
  */
-export function block(path: string, { name, content }: BlockSpec): Step<TextState | undefined> {
+export function block(path: string, spec: BlockSpec): Step {
+  return edit(path, `block ${spec.name} in ${path}`, blockEditor(path, spec), { what: "block", to: "present" });
+}
+
+/** The file cannot be edited; the message ends the sentence that says so. */
+export class CannotEdit extends Error {}
+
+/**
+ * Puts a block into the text of a file, of which nothing else changes. Throws {@linkcode CannotEdit} where its marks are not there
+ * once each or not at all, and at once a `TypeError` for a block that cannot be.
+ */
+export function blockEditor(path: string, { name, content }: BlockSpec): (text: string) => string {
   if (!/^[\w.-]+$/.test(name)) {
     throw new TypeError(`Cannot name a block "${name}": expected letters, digits, "_", "." and "-"`);
   }
@@ -103,14 +122,8 @@ export function block(path: string, { name, content }: BlockSpec): Step<TextStat
       `Cannot put the block "${name}" into "${path}": expected text without NUL and without its own marks`,
     );
   }
-  return edit(path, `block ${name} in ${path}`, (text) => withBlock(text, begin, content, end), {
-    what: "block",
-    to: "present",
-  });
+  return (text) => withBlock(text, begin, content, end);
 }
-
-/** The file cannot be edited; the message ends the sentence that says so. */
-class CannotEdit extends Error {}
 
 /**
  * The change of a text file. `edited` throws {@linkcode CannotEdit} where it cannot be done. `brief` is the difference where the
@@ -140,8 +153,7 @@ function edit(
       if (state === undefined) return brief.to === undefined ? [] : [brief];
       const { before, after, attributes } = state;
       if (before === after) return [];
-      // What others may not read inside does not belong into a log.
-      return [(parseInt(attributes.mode, 8) & 0o044) === 0 ? brief : contentDifference(before, after)];
+      return [isPrivate(parseInt(attributes.mode, 8)) ? brief : contentDifference(before, after)];
     },
 
     async apply(at, state) {
@@ -151,6 +163,8 @@ function edit(
       const { after, attributes, sha256 } = state;
       await send(at, path, await sourceOfBytes(new TextEncoder().encode(after)), attributes, sha256);
     },
+
+    changes: () => [{ path, content: true }],
   };
 }
 

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { LocalShell } from "../../tests/local_shell.ts";
-import { testWith } from "../../tests/permissions.ts";
+import { LocalShell, testInFolder } from "../../tests/local_shell.ts";
 import { ensure, on, StubContainer } from "../../tests/stubs.ts";
 import { type Step, StepFailed } from "../engine.ts";
 import { ExitCode } from "../errors.ts";
@@ -127,39 +126,34 @@ Deno.test("what changes is shown, but not what others may not read", async () =>
   assertEquals(hidden.differences, [{ what: "line", to: "b" }]);
 });
 
-testWith(["run", "read", "write"], "the file keeps owner and mode, and is replaced whole", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const path = `${folder}/it's a file`;
-    await Deno.writeTextFile(path, "\ufeffa\nb", { mode: 0o640 });
-    // Only root can give a file away.
-    if ((await Deno.stat(path)).uid === 0) await Deno.chown(path, 65534, 65533);
-    const before = await Deno.stat(path);
-    const shell = new LocalShell();
-    const step = line(path, { line: "ü", match: /b/ });
-    assertEquals((await ensure(step, shell)).outcome, "changed");
-    assertEquals((await ensure(step, shell)).outcome, "unchanged");
-    assertEquals([shell.reads.length, shell.writes.length], [3, 1]);
-    assertEquals(await Deno.readFile(path), new TextEncoder().encode("\ufeffa\nü\n"));
-    const { uid, gid, mode, ino } = await Deno.stat(path);
-    assertEquals([uid, gid, mode], [before.uid, before.gid, before.mode]);
-    assert(ino !== before.ino, "a reader never sees half of it");
+testInFolder("the file keeps owner and mode, and is replaced whole", async ({ folder }) => {
+  const path = `${folder}/it's a file`;
+  await Deno.writeTextFile(path, "\ufeffa\nb", { mode: 0o640 });
+  // Only root can give a file away.
+  if ((await Deno.stat(path)).uid === 0) await Deno.chown(path, 65534, 65533);
+  const before = await Deno.stat(path);
+  const shell = new LocalShell();
+  const step = line(path, { line: "ü", match: /b/ });
+  assertEquals((await ensure(step, shell)).outcome, "changed");
+  assertEquals((await ensure(step, shell)).outcome, "unchanged");
+  assertEquals([shell.reads.length, shell.writes.length], [3, 1]);
+  assertEquals(await Deno.readFile(path), new TextEncoder().encode("\ufeffa\nü\n"));
+  const { uid, gid, mode, ino } = await Deno.stat(path);
+  assertEquals([uid, gid, mode], [before.uid, before.gid, before.mode]);
+  assert(ino !== before.ino, "a reader never sees half of it");
 
-    // What somebody else wrote in between is not lost.
-    const read = shell.read.bind(shell);
-    shell.read = async (script, options) => {
-      const output = await read(script, options);
-      await Deno.writeTextFile(path, "mine\n");
-      return output;
-    };
-    await assertRejects(() => ensure(line(path, { line: "theirs" }), shell), StepFailed, "which is as it was");
-    assertEquals(await Deno.readTextFile(path), "mine\n");
-    assertEquals((await Array.fromAsync(Deno.readDir(folder))).length, 1);
-    await Deno.writeFile(path, new Uint8Array([0xe9, 0x0a]));
-    await assertRejects(() => ensure(line(path, { line: "x" }), new LocalShell()), StepFailed, "it is not UTF-8");
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  // What somebody else wrote in between is not lost.
+  const read = shell.read.bind(shell);
+  shell.read = async (script, options) => {
+    const output = await read(script, options);
+    await Deno.writeTextFile(path, "mine\n");
+    return output;
+  };
+  await assertRejects(() => ensure(line(path, { line: "theirs" }), shell), StepFailed, "which is as it was");
+  assertEquals(await Deno.readTextFile(path), "mine\n");
+  assertEquals((await Array.fromAsync(Deno.readDir(folder))).length, 1);
+  await Deno.writeFile(path, new Uint8Array([0xe9, 0x0a]));
+  await assertRejects(() => ensure(line(path, { line: "x" }), new LocalShell()), StepFailed, "it is not UTF-8");
 });
 
 Deno.test("what cannot be meant is refused when it is described", () => {

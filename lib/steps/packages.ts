@@ -40,7 +40,7 @@ interface Known {
 /** How long one call of apt may take. */
 const APT_TIMEOUT = "1h";
 /** The time between two tries while another apt or dpkg is at work, in milliseconds. */
-const PAUSE = 2_000;
+const PAUSE = 1_000;
 /** Nobody is there to answer, needrestart restarts what has to be, and a changed configuration file stays as it is. */
 const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
 
@@ -55,6 +55,8 @@ const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
  * Another apt or dpkg is waited for, and an interrupted one is finished first. The lists are refreshed only when something is to be
  * installed and they are missing, older than a day, or do not have it. An unknown package is an error.
  *
+ * Throws a `TypeError` for what cannot be the name of a package.
+ *
  * Requirements, section 2: "Executing commands inside the container: install software".
  *
  * @example
@@ -63,7 +65,7 @@ const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
  * const noMail = packages(["exim4-base"], { state: "absent" });
  * ```
  */
-export function packages(names: readonly string[], spec: PackagesSpec = {}): Step<readonly Known[]> {
+export function packages(names: readonly string[], spec: PackagesSpec = {}): Step {
   const { state = "present" } = spec;
   if (names.length === 0) throw new TypeError("Cannot manage packages: expected at least one name");
   if (state !== "present" && state !== "absent") {
@@ -111,7 +113,7 @@ dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Statu
         throw failureOf(output, `apt could not ${state === "present" ? "install" : "remove"} ${listed(missing)}`);
       }
     },
-  };
+  } satisfies Step<readonly Known[]>;
 }
 
 function parse(text: string, state: "present" | "absent"): Wanted {
@@ -185,7 +187,8 @@ ${script}`,
     );
     const holder = output.code === 0 ? undefined : lockHolder(output.errorText);
     if (holder === undefined) return output;
-    if (performance.now() >= deadline) {
+    const left = deadline - performance.now();
+    if (left <= 0) {
       throw failureOf(
         output,
         `Waited ${formatDuration(patience)} for another apt or dpkg in vain; it is ${holder}`,
@@ -193,7 +196,7 @@ ${script}`,
       );
     }
     at.progress(`waiting for another apt or dpkg: ${holder}`);
-    await at.pause(PAUSE);
+    await at.pause(Math.min(PAUSE, left));
   }
 }
 

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { PathChange } from "../engine.ts";
+
 /** Folders with a system in them: whoever removes one has made a mistake. Whatever has a single component is refused anyway. */
 const SYSTEM = new Set([
   ...["bin", "include", "lib", "lib32", "lib64", "libexec", "libx32", "local", "sbin", "share"].map((n) => `/usr/${n}`),
@@ -14,7 +16,10 @@ const SYSTEM = new Set([
 export function requirePath(path: string, what: string): void {
   const parts = path.split("/");
   const last = parts.at(-1);
-  if (!path.startsWith("/") || last === "" || parts.includes(".") || parts.includes("..") || path.includes("\0")) {
+  if (
+    !path.startsWith("/") || last === "" || parts.includes(".") || parts.includes("..") || path.includes("\0") ||
+    !path.isWellFormed()
+  ) {
     throw new TypeError(
       `Cannot ${what} ${
         JSON.stringify(path)
@@ -30,6 +35,17 @@ export function requireRemovable(path: string, what: string): void {
   if (parts.length < 2 || SYSTEM.has(`/${parts.join("/")}`) || ["dev", "proc", "sys"].includes(parts[0]!)) {
     throw new TypeError(`Cannot ${what} "${path}": expected a path below a folder that is not the system's own`);
   }
+}
+
+/** Whether a change is one of `path` as well: of the same, in that folder, or of a folder that goes with it. */
+export function concerns(path: string, change: PathChange): boolean {
+  return change.path === path || change.path.startsWith(`${path}/`) ||
+    (change.goes === true && path.startsWith(`${change.path}/`));
+}
+
+/** Whether only its owner may read a file: its content then does not belong into a log. */
+export function isPrivate(mode: number): boolean {
+  return (mode & 0o044) === 0;
 }
 
 /** Throws a `TypeError` unless `mode` is made of permission bits. */

@@ -6,11 +6,14 @@
 
 import { failureOf } from "../container.ts";
 import type { Step } from "../engine.ts";
+import { ExitCode, Failure } from "../errors.ts";
+import type { Difference } from "../events.ts";
 import { Secret } from "../secret.ts";
 import { lines, Script, sh } from "../shell.ts";
 import type { Duration } from "../time.ts";
+import { exported, requireUser } from "./command.ts";
 import { requireHostFile } from "./file.ts";
-import { requirePath } from "./path.ts";
+import { concerns, requirePath } from "./path.ts";
 
 /** What a script is, and when and how it runs. */
 export type ScriptSpec =
@@ -47,6 +50,8 @@ interface ScriptState {
   readonly digest: string;
   /** The digest of its last run that succeeded; `-` where there was none. */
   readonly marked: string;
+  /** Whether steps before this one would change its inputs, in check mode. */
+  readonly foreseen: boolean;
 }
 
 /** Where it is noted that a script ran. */
@@ -63,6 +68,8 @@ const RUNNING = "/run/phoenix_setup.script";
  * A marker below `/var/lib/phoenix_setup/scripts`, named after the title, holds a hash over all of this; the title is the script's
  * identity. Remove the marker to have it run again. A script that changes its own inputs never settles, which is an error.
  *
+ * Throws a `TypeError` for an empty title or script, and for paths and names that cannot be meant.
+ *
  * Requirements, section 2: "Running specific applications or scripts inside the container".
  *
  * @example
@@ -78,7 +85,7 @@ const RUNNING = "/run/phoenix_setup.script";
  * });
  * ```
  */
-export function script(title: string, spec: ScriptSpec): Step<ScriptState> {
+export function script(title: string, spec: ScriptSpec): Step {
   const { content, from, inputs = [], when = "changed", user = "root", environment = {} } = spec;
   if (title === "") throw new TypeError("Cannot run a script without a title, by which it is known");
   if ((content === undefined) === (from === undefined)) {
@@ -87,18 +94,17 @@ export function script(title: string, spec: ScriptSpec): Step<ScriptState> {
   if (content === "") throw new TypeError(`Cannot run the script "${title}" as it is empty`);
   if (from !== undefined) requirePath(from, "run the script");
   for (const input of inputs) requirePath(input, `use as input of the script "${title}"`);
-  if (!/^[A-Za-z_][\w-]*$/.test(user)) {
-    throw new TypeError(`Cannot run the script "${title}" as "${user}": expected the name of a user`);
-  }
-  for (const name of Object.keys(environment)) {
-    if (!/^[A-Za-z_]\w*$/.test(name)) {
-      throw new TypeError(
-        `Cannot give the script "${title}" the variable "${name}": expected a name such as MODEL_PATH`,
-      );
-    }
-  }
+  requireUser(user, `the script "${title}"`);
+  const variables = exported(environment, `the script "${title}"`);
   const args = (spec.arguments ?? []).map(String);
-  const variables = Object.entries(environment);
+  const values = Object.entries(environment)
+    .map(([name, value]) => [name, value instanceof Secret ? value.reveal() : value]);
+
+  function diff({ marked, digest, foreseen }: ScriptState): Difference[] {
+    if (marked === "-") return [{ what: "has not run yet" }];
+    if (when === "once" || (marked === digest && !foreseen)) return [];
+    return [{ what: "has changed since it ran, or something that it works with has" }];
+  }
 
   return {
     title,
@@ -107,22 +113,25 @@ export function script(title: string, spec: ScriptSpec): Step<ScriptState> {
       const text = content ?? await (await requireHostFile(at, from!)).text();
       const { text: answer } = await at.container.read(
         lines(
+          user === "root" ? sh`echo there` : sh`id -u ${user} >/dev/null 2>&1 && echo there || echo missing`,
           sh`grep . ${await markerOf(title)} 2>/dev/null || echo -`,
           ...inputs.map((input) => sh`find -H ${input} -type f -exec sha256sum {} + 2>/dev/null | sort | sha256sum`),
         ),
         { timeout: "10m" },
       );
-      const [marked = "", ...seen] = answer.split("\n");
-      const values = variables.map(([name, value]) => [name, value instanceof Secret ? value.reveal() : value]);
+      const [its, marked = "", ...seen] = answer.split("\n");
       const all = [text, spec.interpreter, user, args, values, inputs, seen];
-      return { content: text, marked, digest: await sha256(JSON.stringify(all)) };
+      const foreseen = inputs.some((input) => at.foreseen.some((change) => change.content && concerns(input, change)));
+      const state = { content: text, marked, digest: await sha256(JSON.stringify(all)), foreseen };
+      if (its === "missing" && diff(state).length > 0) {
+        throw new Failure(ExitCode.Step, `Cannot run the script as "${user}": the container has no such user`, {
+          hint: "Make the user in a step before this one",
+        });
+      }
+      return state;
     },
 
-    diff({ marked, digest }) {
-      if (marked === "-") return [{ what: "has not run yet" }];
-      if (when === "once" || marked === digest) return [];
-      return [{ what: "has changed since it ran, or something that it works with has" }];
-    },
+    diff,
 
     async apply({ container }, { content, digest }) {
       const become = user === "root" ? [] : ["runuser", "-u", user, "--"];
@@ -137,7 +146,7 @@ rm -f "$t" && (umask 077; set -C; cat >"$t") && h=$(sha256sum <"$t") || exit
 [ "\${h%% *}" = ${await sha256(content)} ] || { echo 'The script did not arrive as it was sent' >&2; exit 1; }
 chown ${user} "$t" && chmod 700 "$t" && cd / || exit
 HOME=~${user}; export HOME
-${lines(...variables.map(([name, value]) => sh`export ${name}=${value}`))}
+${lines(...variables)}
 ${command} || exit
 mkdir -p ${MARKERS} && (umask 077; echo ${digest} >${marker})`;
       const output = await container.write(
@@ -147,7 +156,7 @@ mkdir -p ${MARKERS} && (umask 077; echo ${digest} >${marker})`;
       );
       if (output.code !== 0) throw failureOf(output, `Script failed with exit code ${output.code}`);
     },
-  };
+  } satisfies Step<ScriptState>;
 }
 
 /** Titles can have any characters, so their names are told apart by a hash. */

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { hostFiles } from "../../tests/host_files.ts";
-import { LocalShell } from "../../tests/local_shell.ts";
-import { testWith } from "../../tests/permissions.ts";
+import { LocalShell, testInFolder } from "../../tests/local_shell.ts";
 import { ensure, StubContainer } from "../../tests/stubs.ts";
 import type { CommandOptions } from "../container.ts";
 import { StepFailed } from "../engine.ts";
@@ -42,16 +41,10 @@ function testScript(
   name: string,
   test: (at: { folder: string; shell: Relocated; log: () => Promise<string> }) => Promise<void>,
 ): void {
-  testWith(["run", "read", "write"], name, async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      await Deno.writeTextFile(`${folder}/log`, "");
-      const { uid } = await Deno.stat(folder);
-      await test({ folder, shell: new Relocated(folder, uid!), log: () => Deno.readTextFile(`${folder}/log`) });
-      assert(!(await exists(`${folder}/running`)), "the script itself is removed");
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
+  testInFolder(name, async ({ folder, mine }) => {
+    await Deno.writeTextFile(`${folder}/log`, "");
+    await test({ folder, shell: new Relocated(folder, mine.owner), log: () => Deno.readTextFile(`${folder}/log`) });
+    assert(!(await exists(`${folder}/running`)), "the script itself is removed");
   });
 }
 
@@ -202,7 +195,7 @@ testScript("a secret is in the script's environment and nowhere else", async ({ 
 Deno.test("another user's script is given to that user, and runs in that user's home environment", async () => {
   const container = new StubContainer(
     (given, verb) => {
-      if (verb === "read") return "-\n";
+      if (verb === "read") return "there\n-\n";
       assert(given.text.includes("chown www-data ") && given.text.includes("HOME=~www-data;"), given.text);
       return { code: 3 };
     },
@@ -210,6 +203,20 @@ Deno.test("another user's script is given to that user, and runs in that user's 
   const step = script("as user", { content: "id", user: "www-data", arguments: ["a b"] });
   await assertRejects(() => ensure(step, container), StepFailed, "exit code 3");
   assertEquals(container.writes, ["runuser -u www-data -- /bin/sh /run/phoenix_setup.script 'a b'"]);
+});
+
+Deno.test("a user that is not there is told before the script is sent, and only where it has to run", async () => {
+  const spec = { content: "id", user: "www-data" } as const;
+  for (const check of [false, true]) {
+    const container = new StubContainer((_, verb) => verb === "read" ? "missing\n-\n" : undefined);
+    const error = await assertRejects(() => ensure(script("as user", spec), container, { check }), StepFailed);
+    assertEquals([error.exitCode, error.message], [
+      4,
+      'Cannot run the script as "www-data": the container has no such user',
+    ]);
+  }
+  const once = new StubContainer(() => "missing\nan old digest\n");
+  assertEquals((await ensure(script("as user", { ...spec, when: "once" }), once)).outcome, "unchanged");
 });
 
 Deno.test("what cannot be meant is refused when it is described", () => {

@@ -10,7 +10,7 @@ import { type CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";
 import { file } from "./file.ts";
-import { requirePath } from "./path.ts";
+import { concerns, requirePath } from "./path.ts";
 
 /** What a service has to be. */
 export interface ServiceSpec {
@@ -55,6 +55,8 @@ interface ServiceState {
   readonly unit: Unit | undefined;
   /** What it reads and what has changed, or may have changed, since we started it last. */
   readonly changed: readonly string[];
+  /** What it reads and what steps before this one would change, in check mode. */
+  readonly foreseen: readonly string[];
 }
 
 /** Where it is noted when a service was started last, as the time of an empty file. */
@@ -74,7 +76,11 @@ const YOUNG = 10;
  * A running service is restarted only when its unit file or something in `restartWith` has changed since this step started it. When
  * that was is the time of an empty file below `/var/lib/phoenix_setup/services`. A service that runs without such a note, started by
  * its package for instance, is restarted once: nobody knows what it has read; so is one whose files a backup has restored. What it
- * writes to itself does not belong into `restartWith`.
+ * writes to itself does not belong into `restartWith`. Check mode foresees the restart also where it is a `file`, `tree`, `line`,
+ * `block` or `absent` before this step that would make the change, under the same path; what a command or a script would write, it
+ * cannot know.
+ *
+ * Throws a `TypeError` for a name that no service has, and for a unit without a section that it needs.
  *
  * Requirements, section 2: "Executing commands inside the container: start services".
  *
@@ -94,7 +100,7 @@ const YOUNG = 10;
  * const noMail = service("exim4", { enabled: false, running: false });
  * ```
  */
-export function service(name: string, spec: ServiceSpec = {}): Step<ServiceState> {
+export function service(name: string, spec: ServiceSpec = {}): Step {
   const unit = requireUnitName(name);
   if (!unit.endsWith(".service")) {
     throw new TypeError(`Cannot manage the service "${name}": expected the name of a service`);
@@ -134,10 +140,11 @@ done`,
       write: async (writing) => await unitFile!.apply(writing, found!),
       unit: parseUnit(output),
       changed: [...output.text.matchAll(/^changed=(.*)$/gm)].map(([, path]) => path!),
+      foreseen: inputs.filter((input) => at.foreseen.some((change) => concerns(input, change))),
     };
   }
 
-  function diff({ unitFile, unit, changed }: ServiceState): Difference[] {
+  function diff({ unitFile, unit, changed, foreseen }: ServiceState): Difference[] {
     const differences = unitFile.map((one) => ({ ...one, what: one.what === "file" ? "unit" : `unit: ${one.what}` }));
     const compare = (what: string, from: string, to: string) => {
       if (from !== to) differences.push({ what, from, to });
@@ -156,6 +163,9 @@ done`,
       const all = new Set([...(unitFile.length > 0 ? [unitPath] : []), ...changed]);
       for (const path of all) {
         differences.push({ what: `${verbFor([path])}: ${path} has changed since its last start` });
+      }
+      for (const path of foreseen) {
+        if (!all.has(path)) differences.push({ what: `${verbFor([path])}: ${path} would change before` });
       }
       if (isYoung(unit!)) {
         compare("state", `running for ${unit!.age} s after ${unit!.restarts} crashes`, "running");

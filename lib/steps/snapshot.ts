@@ -5,8 +5,8 @@
  */
 
 import type { Reading, Step, Writing } from "../engine.ts";
-import { ExitCode, Failure, SessionLost } from "../errors.ts";
-import type { PctResult } from "../pct.ts";
+import { ExitCode, Failure, messageOf, SessionLost } from "../errors.ts";
+import { isLocked, type PctResult } from "../pct.ts";
 import { stoppedMarker } from "../setup.ts";
 import { sh } from "../shell.ts";
 import { type Duration, milliseconds } from "../time.ts";
@@ -23,16 +23,21 @@ export interface SnapshotSpec {
 /**
  * A snapshot of this name is there, taken once: the container is shut down, the snapshot taken, the container started and waited
  * for. A snapshot that Proxmox refuses fails the step, and the container is started again. A lock, such as a backup's, is waited
- * for. A run that is cut off in between leaves a note on the host, by which the next one starts the container again.
+ * for. A run that is cut off in between leaves a note on the host, by which the next one starts the container again. A snapshot that
+ * Proxmox has not finished to take or to remove is an error.
  *
  * Names as Proxmox has them: a letter, then letters, digits, `_` and `-`, 2 to 40 characters, not `current` and not `vzdump`.
+ *
+ * Throws a `TypeError` for any other name.
+ *
+ * Requirements, section 2: "Making host-level configurations specific to this container".
  *
  * @example
  * ```ts
  * const template = snapshot("gpu-base", { description: "Ready to be cloned" });
  * ```
  */
-export function snapshot(name: string, spec: SnapshotSpec = {}): Step<readonly string[]> {
+export function snapshot(name: string, spec: SnapshotSpec = {}): Step {
   if (!/^[A-Za-z][A-Za-z0-9_-]{1,39}$/.test(name) || /^(current|vzdump)$/.test(name)) {
     throw new TypeError(
       `Cannot name a snapshot "${name}": expected a letter, then letters, digits, "_" and "-", 2 to 40 characters in all`,
@@ -41,22 +46,34 @@ export function snapshot(name: string, spec: SnapshotSpec = {}): Step<readonly s
   const within = milliseconds(spec.within ?? "10m");
   return {
     title: `snapshot ${name}`,
-    probe: ({ host }) => listSnapshots(host),
+    async probe(at) {
+      const names = await listSnapshots(at.host);
+      if (names.includes(name)) await requireWhole(at, name);
+      return names;
+    },
     diff: (names) => names.includes(name) ? [] : [{ what: "snapshot", to: name }],
     async apply(at) {
       const marker = stoppedMarker(at.container.ctid);
       // The note comes first: from here on, whoever finds the container stopped knows that it was this program.
       await at.host.writeFile(marker, `stopped for the snapshot "${name}"\n`, 0o644);
+      let failure: unknown;
       try {
         await stop(at, within);
         const description = spec.description === undefined ? [] : ["--description", spec.description];
         await persist(at, "snapshot", [name, ...description], within);
-      } finally {
+      } catch (error) {
+        failure = error;
+      }
+      try {
         await start(at, within);
         await at.host.removeFile(marker);
+      } catch (error) {
+        if (failure === undefined || !(error instanceof Failure)) throw error;
+        throw new Failure(error.exitCode, `${error.message}; before that: ${messageOf(failure)}`, { cause: failure });
       }
+      if (failure !== undefined) throw failure;
     },
-  };
+  } satisfies Step<readonly string[]>;
 }
 
 /** The names of the snapshots, from the tree that `pct listsnapshot` draws. */
@@ -68,6 +85,22 @@ async function listSnapshots(host: Reading["host"]): Promise<string[]> {
   return names.filter((name) => name !== "current");
 }
 
+/** `pct listsnapshot` also shows a snapshot that is being taken or removed, and so does for ever what a power failure has left of one. */
+async function requireWhole({ host, container: { ctid } }: Reading, name: string): Promise<void> {
+  const config = await (await host.file(`/etc/pve/lxc/${ctid}.conf`))?.text() ?? "";
+  const part = config.split(/^(?=\[)/m).find((part) => part.startsWith(`[${name}]\n`)) ?? "";
+  const state = /^snapstate: (\S+)$/m.exec(part)?.[1];
+  if (state === undefined) return;
+  throw new Failure(
+    ExitCode.Step,
+    `The snapshot "${name}" is not whole: Proxmox has it in the state "${state}", as the host may have gone down meanwhile`,
+    {
+      hint: "Unless somebody is at it right now, remove it, and run this again: " +
+        `pct delsnapshot ${ctid} ${name} --force`,
+    },
+  );
+}
+
 async function statusOf(host: Reading["host"]): Promise<string> {
   const result = await host.pctRead("status");
   const status = /^status: (\w+)$/m.exec(result.stdout)?.[1];
@@ -77,7 +110,8 @@ async function statusOf(host: Reading["host"]): Promise<string> {
 
 async function stop(at: Writing, within: number): Promise<void> {
   at.progress("shutting down");
-  const seconds = String(Math.ceil(Math.min(within, 120_000) / 1000));
+  // What does not end when it is asked has to be forced before our own time is up.
+  const seconds = String(Math.ceil(Math.min(within / 2, 120_000) / 1000));
   await persist(at, "shutdown", ["--timeout", seconds, "--forceStop", "1"], within);
   // An HA-managed container is only asked to stop.
   await waitUntil(at, "the container to stop", await statusOf(at.host), {
@@ -87,12 +121,11 @@ async function stop(at: Writing, within: number): Promise<void> {
   }, { within });
 }
 
-/** Starts the container where it does not run, and waits until it can be worked with. */
-export async function start(at: Writing, within: number): Promise<void> {
-  if (await statusOf(at.host) !== "running") {
-    at.progress("starting");
-    await persist(at, "start", [], within);
-  }
+/** Starts the container, and waits until it can be worked with. */
+async function start(at: Writing, within: number): Promise<void> {
+  at.progress("starting");
+  // Also where it runs: an HA-managed container was only asked to stop, and may do so later unless it is asked to run.
+  await persist(at, "start", [], within);
   await waitUntil(at, "the container to be ready", "not asked yet", {
     look: () => readiness(at),
     done: (state) => state === "ready",
@@ -104,11 +137,11 @@ export async function start(at: Writing, within: number): Promise<void> {
 async function readiness({ container }: Reading): Promise<string> {
   try {
     const { text } = await container.read(
-      sh`command -v systemctl >/dev/null && systemctl is-system-running || echo none`,
+      sh`command -v systemctl >/dev/null || exit 0; systemctl is-system-running 2>&1`,
       { codes: "any", timeout: "30s" },
     );
-    const state = text.split("\n")[0]!;
-    return state === "initializing" || state === "starting" ? `systemd: ${state}` : "ready";
+    // It is there before it can be asked.
+    return /^(?:initializing|starting|unknown|failed to connect)/i.test(text) ? `systemd: ${text}` : "ready";
   } catch (error) {
     if (!(error instanceof SessionLost)) throw error;
     return error.message;
@@ -123,13 +156,14 @@ async function persist(
   within: number,
 ): Promise<void> {
   const run = () => at.host.pctWrite(subcommand, args, within);
-  const locked = ({ code, stderr }: PctResult) =>
-    code !== 0 && /CT is locked|can't lock file|got (?:lock )?timeout/i.test(stderr);
+  const locked = ({ code, stderr }: PctResult) => code !== 0 && isLocked(stderr);
   let last = await run();
   await waitUntil(at, `the lock of the container, for "pct ${subcommand}"`, last, {
     look: async () => last = await run(),
     done: (result) => !locked(result),
     seen: ({ stderr }) => stderr.trim(),
+    // To turn away from a `pct` that works would be to start the next one beside it.
+    lastLook: within,
   }, { within, interval: "5s" });
   if (last.code === 0) return;
   // What is so already is no failure.

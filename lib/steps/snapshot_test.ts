@@ -1,4 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { withSteppingClock } from "../../tests/clock.ts";
+import { hostFile } from "../../tests/host_files.ts";
 import { ensure, on, StubContainer } from "../../tests/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import type { Host } from "../host.ts";
@@ -9,7 +11,7 @@ import { snapshot } from "./snapshot.ts";
 function proxmox(names: string[], refusals: Record<string, (string | undefined)[]> = {}) {
   const calls: string[] = [];
   const files = new Set<string>();
-  const state = { running: true };
+  const state = { running: true, config: "" };
   const result = (code: number, stdout = "", stderr = ""): Promise<PctResult> =>
     Promise.resolve({ code, stdout, stderr });
   const host: Partial<Host> = {
@@ -29,6 +31,10 @@ function proxmox(names: string[], refusals: Record<string, (string | undefined)[
       if (subcommand === "snapshot") names.push(args[0]!);
       return result(0);
     },
+    file: (path) =>
+      Promise.resolve(
+        path === "/etc/pve/lxc/901.conf" ? hostFile(path, state.config) : undefined,
+      ),
     writeFile: (path) => Promise.resolve(void (files.add(path), calls.push("note"))),
     removeFile: (path) => Promise.resolve(void (files.delete(path), calls.push("no note"))),
   };
@@ -36,6 +42,34 @@ function proxmox(names: string[], refusals: Record<string, (string | undefined)[
 }
 
 const ready = () => new StubContainer(on("is-system-running", "running"));
+
+// Proxmox lists it also when the host went down while it was taken, or removed.
+Deno.test("a snapshot that is not whole is none, and the step says what to do", async () => {
+  const { host, state, calls } = proxmox(["base"]);
+  const parts = (snapstate: string) =>
+    `hostname: a\n#snapstate: x\n\n[base]\nhostname: a\n${snapstate}snaptime: 1\n\n[base2]\nsnapstate: delete\n`;
+  state.config = parts("");
+  assertEquals((await ensure(snapshot("base"), ready(), { host })).outcome, "unchanged");
+  for (const check of [false, true]) {
+    state.config = parts("snapstate: prepare\n");
+    const error = await assertRejects(() => ensure(snapshot("base"), ready(), { host, check }), StepFailed);
+    assertEquals([error.message, error.hint], [
+      'The snapshot "base" is not whole: Proxmox has it in the state "prepare", as the host may have gone down meanwhile',
+      "Unless somebody is at it right now, remove it, and run this again: pct delsnapshot 901 base --force",
+    ]);
+  }
+  assertEquals(calls, []);
+});
+
+// A shell is to be had before systemd answers.
+Deno.test("a container is ready when its systemd is", async () => {
+  const bus = { code: 1, stdout: "Failed to connect to bus: No such file or directory" };
+  for (const early of [bus, { code: 1, stdout: "unknown" }, { code: 1, stdout: "starting" }]) {
+    const container = new StubContainer(on("is-system-running", early, early, { code: 1, stdout: "degraded" }));
+    const { outcome } = await ensure(snapshot("base"), container, { host: proxmox([]).host });
+    assertEquals([outcome, container.reads.length], ["changed", 3]);
+  }
+});
 
 // Requirements of the fleet's templates: stop, `pct snapshot`, start, wait until ready; taken once.
 Deno.test("a snapshot is taken of the stopped container, which is started again", async () => {
@@ -66,6 +100,54 @@ Deno.test("a refused snapshot fails the step with pct's words, and the container
   const error = await assertRejects(() => ensure(snapshot("base"), ready(), { host }), StepFailed);
   assertStringIncludes(error.message, "snapshot feature is not available");
   assertEquals([error.exitCode, state.running, files.size], [4, true, 0]);
+});
+
+Deno.test("where the container then does not start, both failures are told, and the note stays", async () => {
+  const { host, files } = proxmox([], {
+    snapshot: ["snapshot feature is not available"],
+    start: ["startup for container '901' failed"],
+  });
+  const error = await assertRejects(() => ensure(snapshot("base"), ready(), { host }), StepFailed);
+  assertStringIncludes(error.message, "startup for container '901' failed; before that: ");
+  assertStringIncludes(error.message, "snapshot feature is not available");
+  // By it, the next run starts the container.
+  assertEquals(files.size, 1);
+});
+
+// pct.md: for an HA-managed container, start and shutdown exit 0 at once, and something else does them later.
+Deno.test("a stop that was only queued is waited for, and taken back where it does not come", async () => {
+  const queue = (stops: boolean) => {
+    const { host, calls, state, names } = proxmox([]);
+    let looks = 0;
+    const pctWrite: Host["pctWrite"] = (subcommand, args, timeout) => {
+      if (subcommand === "snapshot") return host.pctWrite!(subcommand, args, timeout);
+      calls.push(subcommand);
+      if (subcommand === "start") state.running = true;
+      return Promise.resolve({ code: 0, stdout: `Requesting HA ${subcommand} for CT 901\n`, stderr: "" });
+    };
+    const pctRead: Host["pctRead"] = (subcommand) => {
+      if (subcommand === "status" && stops && ++looks === 3) state.running = false;
+      return host.pctRead!(subcommand);
+    };
+    return { host: { ...host, pctRead, pctWrite }, calls, state, names };
+  };
+  const later = queue(true);
+  assertEquals((await ensure(snapshot("base"), ready(), { host: later.host })).outcome, "changed");
+  assertEquals([later.names, later.calls, later.state.running], [
+    ["base"],
+    ["note", "shutdown", "snapshot base", "start", "no note"],
+    true,
+  ]);
+
+  const never = queue(false);
+  const error = await withSteppingClock(() =>
+    assertRejects(() => ensure(snapshot("base", { within: "2s" }), ready(), { host: never.host }), StepFailed)
+  );
+  assertEquals([error.exitCode, error.message], [
+    5,
+    "Waited 2.0 s for the container to stop in vain; seen last: status: running",
+  ]);
+  assertEquals(never.calls, ["note", "shutdown", "start", "no note"]);
 });
 
 // pct.md, trap 17: locks are waited for, never taken away.

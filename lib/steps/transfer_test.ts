@@ -1,36 +1,18 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { hostFile, hostFiles } from "../../tests/host_files.ts";
-import { LocalShell } from "../../tests/local_shell.ts";
-import { testWith } from "../../tests/permissions.ts";
+import { LocalShell, namesIn, testInFolder } from "../../tests/local_shell.ts";
 import { ensure, on, StubContainer } from "../../tests/stubs.ts";
 import type { CommandOptions } from "../container.ts";
 import { StepFailed } from "../engine.ts";
-import { ExitCode } from "../errors.ts";
+import { type CommandFailed, ExitCode } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
-import { Script } from "../shell.ts";
+import { Secret } from "../secret.ts";
+import { lines, Script, sh } from "../shell.ts";
 import { file } from "./file.ts";
-import { formatBytes, timeFor } from "./transfer.ts";
-
-/** A folder of this machine in place of a container, and its owner, since only root can give a file away. */
-function testCopy(
-  name: string,
-  test: (at: { folder: string; mine: { owner: number; group: number } }) => Promise<void>,
-): void {
-  testWith(["run", "read", "write"], name, async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      const { uid, gid } = await Deno.stat(folder);
-      await test({ folder, mine: { owner: uid!, group: gid! } });
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  });
-}
-
-const names = async (folder: string) => (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
+import { digestOf, formatBytes, sourceOfBytes, timeFor } from "./transfer.ts";
 
 // Requirements, section 2: "Copying files". 64 KiB is where content begins to take a process of its own.
-testCopy("a host file is copied whatever its size, and not again", async ({ folder, mine }) => {
+testInFolder("a host file is copied whatever its size, and not again", async ({ folder, mine }) => {
   for (const size of [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 1024 * 1024]) {
     const text = "\0x\n".repeat(Math.ceil(size / 3)).slice(0, size);
     const path = `${folder}/copy of ${size}`;
@@ -51,7 +33,7 @@ testCopy("a host file is copied whatever its size, and not again", async ({ fold
 });
 
 // The content of a copy may be anybody's secret: sizes say enough.
-testCopy("of a copy that differs, sizes are shown", async ({ folder, mine }) => {
+testInFolder("of a copy that differs, sizes are shown", async ({ folder, mine }) => {
   const step = () => file(`${folder}/x`, { from: "/src/x", ...mine });
   await Deno.writeTextFile(`${folder}/x`, "old", { mode: 0o644 });
   for (
@@ -67,7 +49,7 @@ testCopy("of a copy that differs, sizes are shown", async ({ folder, mine }) => 
 });
 
 // Hashing gigabytes inside takes its time: not where the size has told already.
-testCopy("inside, a file of another size is not hashed", async ({ folder, mine }) => {
+testInFolder("inside, a file of another size is not hashed", async ({ folder, mine }) => {
   await Deno.writeTextFile(`${folder}/x`, "12345");
   for (const [text, hashed] of [["1234", false], ["abcde", true]] as const) {
     const shell = new TracingShell();
@@ -75,6 +57,17 @@ testCopy("inside, a file of another size is not hashed", async ({ folder, mine }
     await ensure(step, shell, { check: true, host: hostFiles({ "/src/x": text }) });
     assertStringIncludes(shell.trace, "+ stat ");
     assertEquals(shell.trace.includes("+ sha256sum"), hashed);
+  }
+});
+
+// OpenSSL is faster, and many containers have none.
+testInFolder("the hash of a large file inside is the same with OpenSSL and without", async ({ folder }) => {
+  const path = `${folder}/it's large`;
+  await Deno.writeTextFile(path, "x".repeat(100_000));
+  const digest = digestOf(sh`${path}`, 100_000);
+  for (const openssl of [sh`:`, sh`openssl() { echo 'not here' >&2; return 127; }`]) {
+    const { text } = await new LocalShell().read(lines(openssl, digest));
+    assertEquals(text.split(" ")[0], "d69e68988157833272305aaf21f453c800346e8a3640db6578e260215542e5d4", `${openssl}`);
   }
 });
 
@@ -89,7 +82,7 @@ class TracingShell extends LocalShell {
   }
 }
 
-testCopy(
+testInFolder(
   "a source that is missing or changes meanwhile is an error, and nothing is replaced",
   async ({ folder, mine }) => {
     const path = `${folder}/x`;
@@ -115,13 +108,13 @@ testCopy(
         [error.message, error.exitCode],
         [`Cannot copy "/src/x" from the host as it was changed meanwhile: ${how}`, ExitCode.Step],
       );
-      assertEquals([await names(folder), await Deno.readTextFile(path)], [["x"], "old"]);
+      assertEquals([await namesIn(folder), await Deno.readTextFile(path)], [["x"], "old"]);
     }
   },
 );
 
 // Between the first byte and the last, nobody else may read it, whoever may in the end.
-testCopy("while it is sent, only root can read it, and the old content stays", async ({ folder, mine }) => {
+testInFolder("while it is sent, only root can read it, and the old content stays", async ({ folder, mine }) => {
   await Deno.writeTextFile(`${folder}/x`, "old");
   const seen = new Set<string>();
   const original = hostFile("/src/x", "x".repeat(1024 * 1024));
@@ -193,13 +186,59 @@ Deno.test("room is looked for before more than a frame's worth is sent", async (
   await assertRejects(() => ensure(file("/a/x", { from: "/src/x" }), enough, { host }), StepFailed, "Cannot write");
   assertEquals(enough.writes.length, 1);
 
+  // A container that went down in the middle of a copy: what there is of that must not be in its own way.
+  const left = `${line(1024)}${size / 1024 - 1024}\t/a/.x.phoenix_setup\n`;
+  const again = new StubContainer(on("df -Pk", left), on("mv -f", { code: 1 }), nothing);
+  await assertRejects(() => ensure(file("/a/x", { from: "/src/x" }), again, { host }), StepFailed, "Cannot write");
+
   const odd = new StubContainer(on("df -Pk", "?"), nothing);
   const unclear = await assertRejects(() => ensure(file("/a/x", { from: "/src/x" }), odd, { host }), StepFailed);
   assertStringIncludes(unclear.message, "Cannot tell how much space is free");
 });
 
+// A folder that is a user's own lets that user put anything in the place of what root is writing there.
+testInFolder("owner and mode are given to what was sent, whatever is put in its place", async ({ folder, mine }) => {
+  await Deno.writeTextFile(`${folder}/victim`, "", { mode: 0o600 });
+  const swap = sh`sha256sum() { command sha256sum && rm -f ${folder}/.x.phoenix_setup &&
+  ln -s ${folder}/victim ${folder}/.x.phoenix_setup; }`;
+  class Shell extends LocalShell {
+    override write(script: Script, options?: CommandOptions) {
+      return super.write(new Script(`${swap.text}\n${script.text}`, script.display), options);
+    }
+  }
+  const step = file(`${folder}/x`, { content: "text", mode: 0o666, ...mine });
+  await assertRejects(() => ensure(step, new Shell()), StepFailed);
+  assertEquals((await Deno.stat(`${folder}/victim`)).mode! & 0o777, 0o600);
+
+  // Where only they differ, it is the file itself that could be replaced.
+  await Deno.remove(`${folder}/x`);
+  await Deno.writeTextFile(`${folder}/x`, "text", { mode: 0o600 });
+  class Later extends LocalShell {
+    override async write(script: Script, options?: CommandOptions) {
+      await Deno.remove(`${folder}/x`);
+      await Deno.symlink("victim", `${folder}/x`);
+      return await super.write(script, options);
+    }
+  }
+  await assertRejects(() => ensure(step, new Later()), StepFailed, "exit code");
+  assertEquals((await Deno.stat(`${folder}/victim`)).mode! & 0o777, 0o600);
+});
+
+// The hash of a short password is as good as the password.
+testInFolder("the hash of a secret is not shown by a failure", async ({ folder, mine }) => {
+  const step = file(`${folder}/none/x`, { content: new Secret("PIN", "1234"), ...mine });
+  await Deno.writeTextFile(`${folder}/none`, "");
+  const { cause } = await assertRejects(
+    () => ensure(step, new StubContainer(nothing, on("mv -f", { code: 1 }))),
+    StepFailed,
+  );
+  const { command } = (cause as CommandFailed).evidence;
+  assertStringIncludes(command, "mv -f");
+  assertEquals(command.includes((await sourceOfBytes(new TextEncoder().encode("1234"))).sha256), false);
+});
+
 // A person who waits wants to see it move; a log wants no line for each piece.
-testCopy("sending tells how far it is, once for each percent at the most", async ({ folder, mine }) => {
+testInFolder("sending tells how far it is, once for each percent at the most", async ({ folder, mine }) => {
   const size = 8 * 1024 * 1024;
   const { events } = await ensure(file(`${folder}/x`, { from: "/src/x", ...mine }), new LocalShell(), {
     host: hostFiles({ "/src/x": "x".repeat(size) }),
@@ -229,10 +268,10 @@ Deno.test("sizes read well", () => {
   ]);
 });
 
-testCopy("names can have any characters, and be as long as a name can be", async ({ folder, mine }) => {
+testInFolder("names can have any characters, and be as long as a name can be", async ({ folder, mine }) => {
   for (const name of [" ", "-n", "a\nb\n", `'"$(id)\\`, "é日本", "x".repeat(255), "日".repeat(85)]) {
     await ensure(file(`${folder}/${name}`, { content: name, ...mine }), new LocalShell());
-    assertEquals([await names(folder), await Deno.readTextFile(`${folder}/${name}`)], [[name], name]);
+    assertEquals([await namesIn(folder), await Deno.readTextFile(`${folder}/${name}`)], [[name], name]);
     await Deno.remove(`${folder}/${name}`);
   }
 });
@@ -257,14 +296,20 @@ Deno.test("what cannot be meant is refused when it is described", () => {
 });
 
 // What only its owner may read is hidden inside for a reason.
-testCopy("the content of a private file is not shown", async ({ folder, mine }) => {
-  await Deno.writeTextFile(`${folder}/x`, "token=hunter1", { mode: 0o600 });
-  const { differences } = await ensure(
-    file(`${folder}/x`, { content: "token=hunter2", mode: 0o600, ...mine }),
-    new LocalShell(),
-    { check: true },
-  );
-  assertEquals(differences, [{ what: "content", to: "13 other bytes" }]);
+testInFolder("the content of a private file is not shown", async ({ folder, mine }) => {
+  const quiet = { what: "content", to: "13 other bytes" };
+  for (
+    const [is, mode, differences] of [
+      [0o600, 0o600, [quiet]],
+      [0o644, 0o600, [quiet, { what: "mode", from: "644", to: "600" }]],
+      [0o600, 0o644, [quiet, { what: "mode", from: "600", to: "644" }]],
+    ] as const
+  ) {
+    await Deno.writeTextFile(`${folder}/x`, "token=hunter1");
+    await Deno.chmod(`${folder}/x`, is);
+    const step = file(`${folder}/x`, { content: "token=hunter2", mode, ...mine });
+    assertEquals((await ensure(step, new LocalShell(), { check: true })).differences, differences);
+  }
 });
 
 Deno.test("a device is never replaced", async () => {

@@ -12,7 +12,15 @@ import { type Script, sh } from "../shell.ts";
 import { remove } from "./absent.ts";
 import { attributeDifferences, requireHostFile } from "./file.ts";
 import { requireMode, requireOwner, requirePath, requireRemovable } from "./path.ts";
-import { type Attributes, formatBytes, send, type Source, sourceOfHostFile, timeFor } from "./transfer.ts";
+import {
+  type Attributes,
+  formatBytes,
+  type Parcel,
+  sendAll,
+  type Source,
+  sourceOfHostFile,
+  timeFor,
+} from "./transfer.ts";
 
 /** What a folder has to be. */
 export interface TreeSpec {
@@ -64,7 +72,10 @@ const TOLD = 40;
  * not at all, like {@linkcode file}'s; equal content is not sent. What else is there stays, or goes with `remove: true`.
  *
  * An error: a symbolic link or anything else on the host that is neither file nor folder, a name with a line break or other control
- * character, and inside, something else where a folder or file has to be (a symbolic link in place of a file is replaced).
+ * character or that ends in `.phoenix_setup`, and inside, something else where a folder or file has to be (a symbolic link in place
+ * of a file is replaced).
+ *
+ * Throws a `TypeError` as {@linkcode file} does, and with `remove` for a folder of the system such as `/usr/lib`.
  *
  * Requirements, section 2: "Copying files".
  *
@@ -73,7 +84,7 @@ const TOLD = 40;
  * const site = tree("/var/www/status", { from: "/usr/local/phoenix_hypervisor/lib/status", owner: "www-data" });
  * ```
  */
-export function tree(path: string, spec: TreeSpec): Step<TreeState> {
+export function tree(path: string, spec: TreeSpec): Step {
   const { from, owner = "root", group = "root", fileMode, directoryMode = 0o755 } = spec;
   requirePath(path, "manage the folder");
   if (spec.remove) requireRemovable(path, "remove what is not on the host from");
@@ -102,18 +113,31 @@ export function tree(path: string, spec: TreeSpec): Step<TreeState> {
 
     async apply(at, { entries, found, extra }) {
       const differing = entries.filter((entry) => differencesOf(entry, found.get(entry.path)).length > 0);
-      const isDue = ({ path, source }: Entry) => source !== undefined && found.get(path)?.sha256 !== source.sha256;
+      const isDue = (entry: Entry): entry is Entry & Parcel => isOther(entry, found);
       const files = differing.filter(isDue);
       // A folder can only be made after the one that it is in, and that is how they are listed.
       await each(at, path, differing.filter(({ source }) => source === undefined), sh`mkdir -p`);
-      for (const [i, { path: name, source, attributes }] of files.entries()) {
-        at.progress(`file ${i + 1} of ${files.length}: ${name}`);
-        await send(at, `${path}/${name}`, source!, attributes);
-      }
+      await sendAll(at, path, files);
       await each(at, path, differing.filter((entry) => entry.source !== undefined && !isDue(entry)));
       if (extra.length > 0) await remove(at.container, path, extra);
     },
-  };
+
+    changes({ entries, found, extra }) {
+      const differing = entries.filter((entry) => differencesOf(entry, found.get(entry.path)).length > 0);
+      return [
+        ...differing.map((entry) => ({
+          path: entry.path === "." ? path : `${path}/${entry.path}`,
+          content: isOther(entry, found),
+        })),
+        ...extra.map((name) => ({ path: `${path}/${name}`, content: true, goes: true as const })),
+      ];
+    },
+  } satisfies Step<TreeState>;
+}
+
+/** Whether a file has to be sent. */
+function isOther({ path, source }: Entry, found: ReadonlyMap<string, Found>): boolean {
+  return source !== undefined && found.get(path)?.sha256 !== source.sha256;
 }
 
 /** What is in a folder on the host, each folder before what is in it, in the order of the names. */
@@ -123,10 +147,7 @@ async function list(
   attributesFor: (mode: number | undefined) => Attributes,
   path = ".",
 ): Promise<Entry[]> {
-  const children = await at.host.folder(from).catch((error) => {
-    if (error instanceof Deno.errors.NotADirectory) return undefined;
-    throw error;
-  });
+  const children = await at.host.folder(from);
   if (children === undefined) {
     throw new Failure(ExitCode.Step, `Cannot copy the folder "${from}" as there is no such folder on the host`);
   }
@@ -137,6 +158,9 @@ async function list(
     // deno-lint-ignore no-control-regex -- these are what is looked for
     if (/[\0-\x1f\x7f]/.test(name)) {
       throw new Failure(ExitCode.Step, `Cannot copy ${JSON.stringify(original)} as its name has a control character`);
+    }
+    if (name.endsWith(".phoenix_setup")) {
+      throw new Failure(ExitCode.Step, `Cannot copy "${original}" as files on their way have names like that`);
     }
     if (kind === "folder") {
       entries.push(...await list(at, original, attributesFor, inside));
@@ -216,7 +240,7 @@ async function each(at: Writing, path: string, entries: readonly Entry[], make?:
     await at.container.write(
       sh`mkdir -p ${path} && cd ${path} && l=$(cat) || exit
 each() { printf '%s\n' "$l" | tr '\n' '\0' | xargs -0 "$@"; }
-${make === undefined ? sh`:` : sh`each ${make}`} && each chown ${`${owner}:${ownersGroup}`} && each chmod ${mode}`,
+${make === undefined ? sh`:` : sh`each ${make}`} && each chown -h ${`${owner}:${ownersGroup}`} && each chmod ${mode}`,
       { stdin: listOf(group) },
     );
   }

@@ -1,27 +1,10 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type HostContent, hostFiles } from "../../tests/host_files.ts";
-import { LocalShell } from "../../tests/local_shell.ts";
-import { testWith } from "../../tests/permissions.ts";
+import { LocalShell, testInFolder } from "../../tests/local_shell.ts";
 import { ensure } from "../../tests/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import { ExitCode } from "../errors.ts";
 import { tree, type TreeSpec } from "./tree.ts";
-
-/** A folder of this machine in place of a container, and its owner, since only root can give a file away. */
-function testTree(
-  name: string,
-  test: (at: { folder: string; mine: Pick<TreeSpec, "owner" | "group"> }) => Promise<void>,
-): void {
-  testWith(["run", "read", "write"], name, async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      const { uid, gid } = await Deno.stat(folder);
-      await test({ folder, mine: { owner: uid!, group: gid! } });
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  });
-}
 
 /** All that is below a folder: mode and content of files, mode of folders. */
 async function contentOf(folder: string, at = ""): Promise<Record<string, string>> {
@@ -60,7 +43,7 @@ const right = {
 };
 
 // Requirements, section 2: "Copying files", and section 1: idempotency. All files are looked at in one go.
-testTree("a folder is copied, and left alone the next time", async ({ folder, mine }) => {
+testInFolder("a folder is copied, and left alone the next time", async ({ folder, mine }) => {
   const path = `${folder}/in the/container`;
   const step = () => tree(path, { from: "/src", ...mine });
   const host = hostFiles(source);
@@ -86,7 +69,7 @@ testTree("a folder is copied, and left alone the next time", async ({ folder, mi
   assertEquals([again.reads.length, again.writes.length], [1, 0]);
 });
 
-testTree("only what differs is sent; what is not on the host stays, or goes", async ({ folder, mine }) => {
+testInFolder("only what differs is sent; what is not on the host stays, or goes", async ({ folder, mine }) => {
   const path = `${folder}/app`;
   const step = (spec: Partial<TreeSpec> = {}) => tree(path, { from: "/src", ...mine, ...spec });
   const host = hostFiles(source);
@@ -124,7 +107,65 @@ testTree("only what differs is sent; what is not on the host stays, or goes", as
   assertEquals((await ensure(removing, new LocalShell(), { host })).outcome, "unchanged");
 });
 
-testTree("modes can be stated", async ({ folder, mine }) => {
+/** Cuts off what a command is to read. */
+class LossyShell extends LocalShell {
+  override write(...[script, options]: Parameters<LocalShell["write"]>) {
+    const { stdin } = options ?? {};
+    return super.write(script, stdin instanceof Uint8Array ? { ...options, stdin: stdin.subarray(1) } : options);
+  }
+}
+
+// A folder can have hundreds of files of a few bytes each: not a frame for each of them, and nothing in part all the same.
+testInFolder("small files go together, as many as fit into a frame", async ({ folder, mine }) => {
+  const path = `${folder}/app`;
+  const content = (i: number) => `${"\0\n\\x".repeat(i)}${i}`;
+  const twins = { [`/src/${"x".repeat(60)}1`]: "one", [`/src/${"x".repeat(60)}2`]: "two" };
+  const files: Record<string, HostContent> = {
+    ...Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`/src/sub/back\\slash ${100 + i}`, content(i)])),
+    "/src/a": { text: "#!/bin/sh\n", mode: 0o755 },
+    "/src/empty": "",
+    "/src/large": "x".repeat(100_000),
+  };
+  const step = () => tree(path, { from: "/src", ...mine });
+  const shell = new LocalShell();
+  const { events } = await ensure(step(), shell, { host: hostFiles(files) });
+  // The folders, what is before the large one, that one, what is after it.
+  assertEquals(shell.writes.length, 4);
+  assertEquals(
+    events.flatMap((event) => event.event === "step progress" ? event.text : []).filter((text) => /^file /.test(text))
+      .map((text) => text.replace(/:.*/, "")),
+    Array.from({ length: 43 }, (_, i) => `file ${i + 1} of 43`),
+  );
+  const expected = Object.entries(files).map(([name, file]) => {
+    const { text, mode = 0o644 } = typeof file === "string" ? { text: file } : file!;
+    return [name.slice("/src".length), `${mode!.toString(8)} ${text}`];
+  });
+  assertEquals(await contentOf(path), { ...Object.fromEntries(expected), "/sub": "755" });
+  assertEquals((await ensure(step(), new LocalShell(), { host: hostFiles(files) })).outcome, "unchanged");
+
+  // 64 KiB are the most; two that would have the same temporary name cannot go together.
+  const halves = { "/src/1": "1".repeat(40_000), "/src/2": "2".repeat(25_536), "/src/3": "3" };
+  for (const [more, frames] of [[halves, 2], [twins, 2]] as const) {
+    const shell = new LocalShell();
+    await ensure(step(), shell, { host: hostFiles({ ...files, ...more }) });
+    assertEquals(shell.writes.length, frames);
+  }
+});
+
+testInFolder("what does not arrive whole is not put in place", async ({ folder, mine }) => {
+  await Deno.writeTextFile(`${folder}/a`, "old");
+  const step = () => tree(folder, { from: "/src", directoryMode: 0o700, ...mine });
+  const options = { host: hostFiles({ "/src/a": "new", "/src/b": "more" }) };
+  const error = await assertRejects(() => ensure(step(), new LossyShell(), options), StepFailed);
+  assertEquals(error.message, `Cannot write 2 files in "${folder}"; none of it is written in part`);
+  assertEquals(await contentOf(folder), { "/a": "644 old" });
+  // What a killed run left behind goes with the next one.
+  for (const name of [".phoenix_setup", ".a.phoenix_setup"]) await Deno.writeTextFile(`${folder}/${name}`, "part");
+  await ensure(step(), new LocalShell(), options);
+  assertEquals(await contentOf(folder), { "/a": "644 new", "/b": "644 more" });
+});
+
+testInFolder("modes can be stated", async ({ folder, mine }) => {
   const path = `${folder}/keys`;
   const step = tree(path, { from: "/src", fileMode: 0o600, directoryMode: 0o700, ...mine });
   await ensure(step, new LocalShell(), {
@@ -138,7 +179,7 @@ testTree("modes can be stated", async ({ folder, mine }) => {
   });
 });
 
-testTree("what cannot be copied is an error that says where", async ({ folder, mine }) => {
+testInFolder("what cannot be copied is an error that says where", async ({ folder, mine }) => {
   const path = `${folder}/app`;
   const failure = async (files: Record<string, HostContent>, to = path) => {
     const shell = new LocalShell();
@@ -153,6 +194,10 @@ testTree("what cannot be copied is an error that says where", async ({ folder, m
     'Cannot copy "/src/sub/link" from the host as it is neither a file nor a folder: symbolic links are not followed',
   );
   assertEquals(await failure({ "/src/a\nb": "" }), 'Cannot copy "/src/a\\nb" as its name has a control character');
+  assertEquals(
+    await failure({ "/src/.x.phoenix_setup": "" }),
+    'Cannot copy "/src/.x.phoenix_setup" as files on their way have names like that',
+  );
 
   await Deno.mkdir(`${path}/a.conf`, { recursive: true });
   assertEquals(await failure({ "/src/a.conf": "" }), `Cannot copy to "${path}/a.conf" as it is no file`);
@@ -168,7 +213,7 @@ testTree("what cannot be copied is an error that says where", async ({ folder, m
   assertEquals(await failure({ "/src/x": "" }, `${folder}/file`), `Cannot copy to "${folder}/file" as it is no folder`);
 });
 
-testTree("a pipe in the tree is not waited for", async ({ folder, mine }) => {
+testInFolder("a pipe in the tree is not waited for", async ({ folder, mine }) => {
   await new Deno.Command("mkfifo", { args: [`${folder}/x`] }).output();
   await assertRejects(
     () => ensure(tree(folder, { from: "/src", ...mine }), new LocalShell(), { host: hostFiles({ "/src/x": "x" }) }),
@@ -177,7 +222,7 @@ testTree("a pipe in the tree is not waited for", async ({ folder, mine }) => {
   );
 });
 
-testTree("of many differences, the first 40 are told", async ({ folder, mine }) => {
+testInFolder("of many differences, the first 40 are told", async ({ folder, mine }) => {
   const files = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`/src/${100 + i}`, "x"]));
   const step = tree(folder, { from: "/src", directoryMode: 0o700, ...mine });
   const { differences } = await ensure(step, new LocalShell(), { check: true, host: hostFiles(files) });

@@ -5,15 +5,16 @@
  * @module
  */
 
+import { head } from "../cut.ts";
 import type { Reading, Step } from "../engine.ts";
 import { CommandFailed, ExitCode } from "../errors.ts";
 import { type Script, sh } from "../shell.ts";
 import { requirePath } from "./path.ts";
 import { failureOfUnit, journalOf, readUnit, requireUnitName, type Unit } from "./service.ts";
-import { type Alive, requireWaitOptions, type WaitOptions, waitUntil } from "./wait.ts";
+import { type Alive, firstLook, requireWaitOptions, type WaitOptions, waitUntil } from "./wait.ts";
 
 /** What a look came to. */
-export interface Look {
+interface Look {
   /** Whether it is so. */
   readonly holds: boolean;
   /** What was seen, as a phrase. */
@@ -34,7 +35,7 @@ function wait(
   return {
     title,
     waits: true,
-    probe: look,
+    probe: (at) => firstLook(at, title, options, () => look(at), notAnswering),
     diff: ({ holds, seen }) => holds ? [] : [{ what, from: seen, to }],
     apply: (at, first) =>
       waitUntil(at, `${what} to be ${to}`, first, {
@@ -43,6 +44,10 @@ function wait(
         seen: ({ seen }) => seen,
       }, options),
   };
+}
+
+function notAnswering(seen: string): Look {
+  return { holds: false, seen };
 }
 
 /** Where a port is looked at, and how long. */
@@ -62,6 +67,8 @@ export type PortSpec =
 /**
  * A TCP port that something listens on, waited for: inside, where it takes no tools, or as seen from the host.
  *
+ * Throws a `TypeError` for what is no port, or has no address where it needs one.
+ *
  * Requirements, section 2: "Waiting for services".
  *
  * @example
@@ -70,7 +77,7 @@ export type PortSpec =
  * const reachable = port(8080, { from: "host", address: "10.0.0.103" });
  * ```
  */
-export function port(number: number, spec: PortSpec = {}): Step<Look> {
+export function port(number: number, spec: PortSpec = {}): Step {
   if (!Number.isInteger(number) || number < 1 || number > 65535) {
     throw new TypeError(`Cannot wait for port ${number}: expected an integer from 1 to 65535`);
   }
@@ -103,6 +110,8 @@ export function port(number: number, spec: PortSpec = {}): Step<Look> {
  * once, with the end of its journal. Also to be had as the `while` of another wait: `http(url, { while: unitActive("llama") })`.
  * A name without a suffix is that of a service.
  *
+ * Throws a `TypeError` for what is no name of a unit.
+ *
  * Requirements, section 2: "Waiting for services".
  *
  * @example
@@ -110,35 +119,50 @@ export function port(number: number, spec: PortSpec = {}): Step<Look> {
  * const ready = unitActive("llama-server", { within: "5m" });
  * ```
  */
-export function unitActive(name: string, options: WaitOptions = {}): Step<Look> & Alive {
+export function unitActive(name: string, options: WaitOptions = {}): Step & Alive {
   const unit = requireUnitName(name);
-  const describe = (found: Unit | undefined): Look => ({
-    holds: found?.active === "active" || found?.active === "reloading",
-    seen: found === undefined ? "there is no systemd" : seenOf(found),
-  });
-  const look = async (at: Reading) => describe(await readUnit(at.container, unit));
-  const step = wait(`unit ${unit} is active`, { what: `unit ${unit}`, to: "active" }, options, look);
+  const describe = (found: Unit | string | undefined): Look =>
+    found === undefined
+      ? notAnswering("there is no systemd")
+      : typeof found === "string"
+      ? notAnswering(found)
+      : { holds: found.active === "active" || found.active === "reloading", seen: seenOf(found) };
+  const find = async ({ container }: Reading): Promise<Unit | string | undefined> => {
+    try {
+      return await readUnit(container, unit);
+    } catch (error) {
+      // A container that has just been started has a shell before its systemd answers.
+      if (!(error instanceof CommandFailed) || error.exitCode === ExitCode.Timeout) throw error;
+      return `systemctl: ${error.evidence.stderr.trim().split("\n").at(-1) || error.message}`;
+    }
+  };
+  const step = wait(
+    `unit ${unit} is active`,
+    { what: `unit ${unit}`, to: "active" },
+    options,
+    async (at) => describe(await find(at)),
+  );
   const refuse = async (at: Reading): Promise<Look> => {
-    const found = await readUnit(at.container, unit);
+    const found = await find(at);
     const why = hopelessnessOf(found);
     if (why !== undefined) throw await failureOfUnit(at, unit, `Waiting for unit "${unit}" is pointless: it ${why}`);
     return describe(found);
   };
   return {
     ...step,
-    apply: async (at) =>
-      await waitUntil(at, `unit ${unit} to be active`, await refuse(at), {
+    apply: (at, first) =>
+      waitUntil(at, `unit ${unit} to be active`, first, {
         look: () => refuse(at),
         done: ({ holds }) => holds,
         seen: ({ seen }) => seen,
       }, options),
     async whyGone(at) {
-      const why = hopelessnessOf(await readUnit(at.container, unit));
+      const why = hopelessnessOf(await find(at));
       if (why === undefined) return undefined;
       const { text } = await journalOf(at, unit, 5);
       return `the unit "${unit}" ${why}${text === "" ? "" : `, and its journal ends with:\n${text}`}`;
     },
-  };
+  } satisfies Step<Look> & Alive;
 }
 
 function seenOf({ active, sub, load }: Unit): string {
@@ -146,7 +170,8 @@ function seenOf({ active, sub, load }: Unit): string {
 }
 
 /** Why a unit will not become active by itself, if it will not. One that is inactive may be about to be started. */
-function hopelessnessOf(unit: Unit | undefined): string | undefined {
+function hopelessnessOf(unit: Unit | string | undefined): string | undefined {
+  if (typeof unit === "string") return undefined;
   if (unit === undefined) return "needs systemd, which is not there";
   if (unit.load === "not-found") return "is not known to systemd";
   if (unit.load !== "loaded") return `cannot be loaded: ${unit.load}`;
@@ -157,6 +182,8 @@ function hopelessnessOf(unit: Unit | undefined): string | undefined {
  * A line that contains a text, waited for: in a file (an absolute path), from its first line on, or in what a systemd unit has
  * written to the journal since its last start. The text is taken as it is, not as a pattern.
  *
+ * Throws a `TypeError` for a text with a line break, and for what is neither an absolute path nor a unit.
+ *
  * Requirements, section 2: "Waiting for services".
  *
  * @example
@@ -165,7 +192,7 @@ function hopelessnessOf(unit: Unit | undefined): string | undefined {
  * const ready = logLine("/var/log/app.log", "ready to accept connections");
  * ```
  */
-export function logLine(pathOrUnit: string, text: string, options: WaitOptions = {}): Step<Look> {
+export function logLine(pathOrUnit: string, text: string, options: WaitOptions = {}): Step {
   if (text === "" || /[\n\0]/.test(text)) {
     throw new TypeError(`Cannot wait for the line ${JSON.stringify(text)}: expected a text without a line break`);
   }
@@ -188,12 +215,15 @@ last() { log -n 1; }`;
 log | grep -qF -e ${text} || { l=$(last | head -c 500) && echo "\${l:+as the last line: }\${l:-nothing}"; exit 1; }`,
       { codes: [0, 1], timeout: "1m" },
     );
-    return { holds: output.code === 0, seen: output.code === 0 ? "there" : output.text };
+    // systemd may not be there yet, and systemctl then says so.
+    return { holds: output.code === 0, seen: output.code === 0 ? "there" : output.text || output.errorText };
   });
 }
 
 /**
  * A path inside at which something is, waited for.
+ *
+ * Throws a `TypeError` for a path that is not absolute.
  *
  * Requirements, section 2: "Waiting for services".
  *
@@ -202,7 +232,7 @@ log | grep -qF -e ${text} || { l=$(last | head -c 500) && echo "\${l:+as the las
  * const socket = exists("/run/docker.sock");
  * ```
  */
-export function exists(path: string, options: WaitOptions = {}): Step<Look> {
+export function exists(path: string, options: WaitOptions = {}): Step {
   requirePath(path, "wait for");
   return wait(`${path} exists`, { what: path, to: "there" }, options, async ({ container }) => {
     const { code } = await container.read(sh`[ -e ${path} ]`, { codes: [0, 1], timeout: LOOK_TIMEOUT });
@@ -213,6 +243,8 @@ export function exists(path: string, options: WaitOptions = {}): Step<Look> {
 /**
  * A command that succeeds, waited for: run again and again, so it must change nothing. Each try may take half a minute.
  *
+ * Throws a `TypeError` for an empty title.
+ *
  * Requirements, section 2: "Waiting for services".
  *
  * @example
@@ -222,12 +254,12 @@ export function exists(path: string, options: WaitOptions = {}): Step<Look> {
  * const ready = succeeds("the database answers", sh`pg_isready -q`, { within: "2m" });
  * ```
  */
-export function succeeds(title: string, script: Script, options: WaitOptions = {}): Step<Look> {
+export function succeeds(title: string, script: Script, options: WaitOptions = {}): Step {
   if (title === "") throw new TypeError("Cannot wait for a command without a title");
   return wait(title, { what: `"${script}"`, to: "successful" }, options, async ({ container }) => {
     try {
       const output = await container.read(script, { codes: "any", timeout: "30s" });
-      const said = (output.errorText || output.text).split("\n").at(-1)!.slice(0, 200);
+      const said = head((output.errorText || output.text).split("\n").at(-1)!, 200);
       return { holds: output.code === 0, seen: `exit code ${output.code}${said === "" ? "" : `: ${said}`}` };
     } catch (error) {
       if (!(error instanceof CommandFailed) || error.exitCode !== ExitCode.Timeout) throw error;

@@ -69,6 +69,7 @@ class FakeDocker {
     const name = text.split(" ").at(-1)!;
     const known = this.containers.get(name);
     if (text.startsWith("mkdir")) this.marker = stdin as string;
+    else if (text.startsWith("rm -f")) this.marker = "";
     else if (text.startsWith("docker create")) {
       const info = infoOf(/--name (\S+)/.exec(text)![1]!);
       this.made(info);
@@ -298,10 +299,12 @@ Deno.test("a container that must not be is stopped and removed, with what a repl
   const predicted = await take(absent("app"), docker, true);
   assertEquals([predicted.outcome, predicted.differences, predicted.stub.writes], ["would change", differences, []]);
   const { outcome, stub } = await take(absent("app"), docker);
-  assertEquals([outcome, stub.writes.map((line) => line.split(" && ")[0])], [
-    "changed",
-    ["docker stop -t 30 app", "docker rm -f app", "docker rm -f app_previous"],
-  ]);
+  assertEquals([outcome, stub.writes], ["changed", [
+    "docker stop -t 30 app",
+    "docker rm -f app",
+    "docker rm -f app_previous",
+    "rm -f /var/lib/phoenix_setup/docker/app /var/lib/phoenix_setup/docker/app_previous",
+  ]]);
   const again = await take(absent("app"), docker);
   assertEquals([again.outcome, again.stub.reads.length], ["unchanged", 1]);
 });

@@ -17,12 +17,16 @@ const LEAST_FREE = 512 * 1024 * 1024;
 /**
  * The Docker engine answers. Where it does not, its service is started and waited for, for a minute.
  *
+ * An engine that is not installed, or that fails for another reason than that it is still starting, is an error at once.
+ *
+ * Requirements, section 2: "Waiting for services".
+ *
  * @example
  * ```ts
  * const ready = engine();
  * ```
  */
-export function engine(): Step<Output> {
+export function engine(): Step {
   const look = ({ container }: Reading) =>
     container.read(sh`docker version --format '{{.Server.Version}}'`, { codes: "any", timeout: "30s" });
   return {
@@ -46,7 +50,7 @@ export function engine(): Step<Output> {
         await at.pause(1_000);
       }
     },
-  };
+  } satisfies Step<Output>;
 }
 
 /** The part of `docker image inspect` that is used. */

@@ -5,6 +5,7 @@
  */
 
 import { failureOf, type Output } from "../../container.ts";
+import { head } from "../../cut.ts";
 import type { Reading, Step, Writing } from "../../engine.ts";
 import { ExitCode, Failure } from "../../errors.ts";
 import type { HostFile } from "../../host.ts";
@@ -62,6 +63,8 @@ export interface ImageSpec {
  * hour. A login lasts for the pull: its token travels on stdin, and Docker keeps it in a private folder in memory that is removed
  * with the end of the command.
  *
+ * Throws a `TypeError` for what is no name of an image.
+ *
  * Requirements, section 2: "Pulling/Loading Docker Images".
  *
  * @example
@@ -74,7 +77,7 @@ export interface ImageSpec {
  * const own = image("10.0.0.99:5000/models/server:3", { login: { username: "phoenix", token } });
  * ```
  */
-export function image(reference: string, spec: ImageSpec = {}): Step<ImageInfo | undefined> {
+export function image(reference: string, spec: ImageSpec = {}): Step {
   requireReference(reference);
   if (spec.login && !/^[^\s:]+$/.test(spec.login.username)) {
     throw new TypeError(
@@ -86,7 +89,7 @@ export function image(reference: string, spec: ImageSpec = {}): Step<ImageInfo |
     probe: ({ container }) => inspectImage(container, reference),
     diff: (info) => info === undefined ? [{ what: "image", to: reference }] : [],
     apply: (at) => pull(at, reference, spec.login),
-  };
+  } satisfies Step<ImageInfo | undefined>;
 }
 
 /** Pulls an image, after a look whether there is room for it. */
@@ -99,7 +102,7 @@ export async function pull(at: Writing, reference: string, login?: Login): Promi
     const output = await at.container.write(script, {
       timeout: Math.max(PULL_TIMEOUT - (performance.now() - started), 1_000),
       codes: "any",
-      onOutput: (chunk) => at.progress(new TextDecoder().decode(chunk).trim().split("\n").at(-1)!.slice(0, 80)),
+      onOutput: (chunk) => at.progress(head(new TextDecoder().decode(chunk).trim().split("\n").at(-1)!, 80)),
       ...(login === undefined ? {} : { stdin: login.token.reveal() }),
     });
     if (output.code === 0) return;
@@ -143,7 +146,7 @@ function registryOf(reference: string): string | undefined {
 }
 
 function lastLine(output: Output): string {
-  return (output.errorText || output.text).split("\n").at(-1)!.slice(0, 300) || `exit code ${output.code}`;
+  return head((output.errorText || output.text).split("\n").at(-1)!, 300) || `exit code ${output.code}`;
 }
 
 /** Where an image is loaded from. */
@@ -169,6 +172,8 @@ interface LoadedState {
  * free. That may take 10 minutes and 1 second more for each 4 MiB. Docker engines without the containerd image store load no
  * archives that are only in OCI layout, without a `manifest.json`.
  *
+ * Throws a `TypeError` for what is no name of an image, or one with a digest.
+ *
  * Requirements, section 2: "Pulling/Loading Docker Images".
  *
  * @example
@@ -178,7 +183,7 @@ interface LoadedState {
  * });
  * ```
  */
-export function loadedImage(reference: string, { archive: path }: LoadedImageSpec): Step<LoadedState> {
+export function loadedImage(reference: string, { archive: path }: LoadedImageSpec): Step {
   requireReference(reference);
   requirePath(path, `load the image "${reference}" from`);
   if (reference.includes("@")) {
@@ -230,13 +235,15 @@ export function loadedImage(reference: string, { archive: path }: LoadedImageSpe
       // The containerd image store exits with 0 although it could not unpack the image.
       const unpacking = /^Error unpacking image .*/m.exec(output.text + output.errorText)?.[0];
       if (output.code !== 0 || unpacking !== undefined) {
-        if (unpacking !== undefined) await at.container.write(sh`docker image rm -f ${wanted.ids}`, { codes: "any" });
+        if (unpacking !== undefined) {
+          await at.container.write(sh`docker image rm -f ${wanted.ids}`, { codes: "any" }).catch(() => {});
+        }
         throw loadFailure(output, path, archive);
       }
       const loaded = /^Loaded image(?: ID)?: (\S+)$/m.exec(output.text)?.[1];
       if (!wanted.names.includes(name) && loaded !== undefined) await tag(at, loaded, reference);
     },
-  };
+  } satisfies Step<LoadedState>;
 }
 
 async function tag(at: Writing, source: string, reference: string): Promise<void> {

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { type Answer, ensure, on, type Rule, StubContainer } from "../../../tests/stubs.ts";
 import { StepFailed } from "../../engine.ts";
 import { Output } from "../../container.ts";
-import { CommandFailed, ExitCode } from "../../errors.ts";
+import { CommandFailed, ExitCode, SessionLost } from "../../errors.ts";
 import type { HostFile } from "../../host.ts";
 import { Secret } from "../../secret.ts";
 import { hostFileOf, imageFiles, tar } from "./archive_fixture.ts";
@@ -109,7 +109,7 @@ Deno.test("what can be no image and no user is refused when the step is made", (
   for (const reference of ["", "-v", "a b", "app:1;id", "$(id)"]) {
     assertThrows(() => image(reference), TypeError, "as an image");
   }
-  const token = new Secret("t", "x");
+  const token = new Secret("token", "dckr_pat_x");
   for (const username of ["", "a:b", "a b"]) {
     assertThrows(() => image("app", { login: { username, token } }), TypeError, "log in");
   }
@@ -287,6 +287,8 @@ Deno.test("a load that fails says why, and what cannot be used is removed again"
   broken.write = (script, { stdin } = {}) => {
     broken.writes.push(script.display);
     if (stdin instanceof ReadableStream) stdin.cancel();
+    // The cause is told also where it cannot be removed.
+    else return Promise.reject(new SessionLost("gone"));
     return Promise.resolve(
       new Output(script.display, { code: 0, stdout: new TextEncoder().encode(said), stderr: new Uint8Array() }),
     );

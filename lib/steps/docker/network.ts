@@ -13,12 +13,16 @@ import { missing } from "./engine.ts";
  * A Docker network of this name is there: a bridge of its own, in which containers reach each other by their names. One that is
  * there is left as it is.
  *
+ * Throws a `TypeError` for what is no name of a network, and for one that Docker always has.
+ *
+ * Requirements, section 2: "Running specific applications or scripts inside the container".
+ *
  * @example
  * ```ts
  * const models = network("models");
  * ```
  */
-export function network(name: string): Step<boolean> {
+export function network(name: string): Step {
   requireNetworkName(name);
   if (PREDEFINED.has(name)) {
     throw new TypeError(`Cannot make a Docker network "${name}": Docker always has one of this name`);
@@ -35,7 +39,7 @@ export function network(name: string): Step<boolean> {
     async apply({ container }) {
       await container.write(sh`docker network create ${name}`);
     },
-  };
+  } satisfies Step<boolean>;
 }
 
 /** The networks that Docker always has. */

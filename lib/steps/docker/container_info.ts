@@ -1,0 +1,92 @@
+/**
+ * What Docker knows of a container.
+ *
+ * @module
+ */
+
+import type { Reading } from "../../engine.ts";
+import { sh } from "../../shell.ts";
+import { inspect } from "./engine.ts";
+
+/** The part of `docker container inspect` that is used. */
+export interface ContainerInfo {
+  readonly Id: string;
+  readonly Name: string;
+  readonly Image: string;
+  readonly RestartCount: number;
+  readonly State: {
+    readonly Status: string;
+    readonly Running: boolean;
+    readonly ExitCode: number;
+    readonly Error?: string;
+    readonly Health?: { readonly Status: string; readonly Log?: readonly { readonly Output?: string }[] | null } | null;
+  };
+  readonly Config: {
+    readonly Image: string;
+    readonly Env?: readonly string[] | null;
+    readonly Cmd?: readonly string[] | null;
+    readonly Entrypoint?: readonly string[] | null;
+    readonly Labels?: Readonly<Record<string, string>> | null;
+    readonly Hostname?: string;
+    readonly User?: string;
+    readonly Healthcheck?: NotedHealthCheck | null;
+  };
+  readonly HostConfig: {
+    readonly RestartPolicy: { readonly Name: string; readonly MaximumRetryCount: number };
+    readonly PortBindings?:
+      | Readonly<Record<string, readonly { readonly HostIp?: string; readonly HostPort: string }[] | null>>
+      | null;
+    readonly DeviceRequests?: readonly DeviceRequest[] | null;
+    readonly Runtime?: string;
+    readonly IpcMode?: string;
+    readonly ShmSize?: number;
+    readonly Init?: boolean | null;
+  };
+  readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, unknown>> | null };
+  readonly Mounts: readonly {
+    readonly Type: string;
+    readonly Name?: string;
+    readonly Source: string;
+    readonly Destination: string;
+    readonly RW: boolean;
+  }[];
+}
+
+/** A health check as Docker notes it, with times in nanoseconds. */
+export interface NotedHealthCheck {
+  readonly Test?: readonly string[] | null;
+  readonly Interval?: number;
+  readonly Timeout?: number;
+  readonly StartPeriod?: number;
+  readonly Retries?: number;
+}
+
+/** What `--gpus` asked for. */
+export interface DeviceRequest {
+  /** -1 for all. */
+  readonly Count: number;
+  readonly DeviceIDs?: readonly string[] | null;
+  readonly Capabilities?: readonly (readonly string[])[] | null;
+}
+
+/** The container of just this name; `undefined` where there is none. */
+export async function inspectContainer(
+  container: Reading["container"],
+  name: string,
+): Promise<ContainerInfo | undefined> {
+  // `docker inspect` and `docker ps --filter name=` also answer for ids and for parts of names; this one takes an id, too, but
+  // never a part of a name.
+  const info = await inspect<ContainerInfo>(container, sh`docker container inspect ${name}`);
+  return info?.Name === `/${name}` ? info : undefined;
+}
+
+/** Whether a mount is a volume without a name of its own: nobody else has it, and its data are lost with the container. */
+export function isAnonymous({ Type, Name = "" }: ContainerInfo["Mounts"][number]): boolean {
+  return Type === "volume" && /^[0-9a-f]{64}$/.test(Name);
+}
+
+/** The health of a container, which Docker calls by several names where nothing checks it: `undefined` then. */
+export function healthStatus({ State }: ContainerInfo): string | undefined {
+  const status = State.Health?.Status;
+  return status === "" || status === "none" ? undefined : status;
+}
