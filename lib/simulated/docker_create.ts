@@ -539,7 +539,9 @@ function hostConfigOf(state: State, wanted: Wanted): HostConfig {
   );
   const mounts = given.list("mount").map(mountOption);
   // An anonymous volume is no bind.
-  const binds = wanted.volumes.filter((volume) => volume.includes(":"));
+  const binds = wanted.volumes.filter((volume) => volume.includes(":"))
+    // The client hands them over in no order at all.
+    .map((volume) => [Math.random(), volume] as const).sort(([a], [b]) => a - b).map(([, volume]) => volume);
   return {
     Binds: binds.length > 0 ? binds : null,
     ContainerIDFile: "",

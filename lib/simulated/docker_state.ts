@@ -285,11 +285,27 @@ export async function readState(): Promise<State> {
 
 async function locked<Result>(work: () => Promise<Result> | Result): Promise<Result> {
   const lock = Deno.openSync(`${stateDirectory}/lock`, { create: true, write: true });
+  await lock.lock(true);
+  if (!listens) listen();
+  working = true;
   try {
-    await lock.lock(true);
     return await work();
   } finally {
+    working = false;
     lock.close();
+    if (told !== 0) Deno.exit(told);
+  }
+}
+
+// What the engine has begun goes on when the client that asked for it is told to end; here both are one process.
+let working = false;
+let told = 0;
+let listens = false;
+
+function listen(): void {
+  listens = true;
+  for (const [signal, code] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    Deno.addSignalListener(signal, () => working ? told = code : Deno.exit(code));
   }
 }
 
@@ -476,8 +492,13 @@ async function tryToStart(state: State, container: Container): Promise<string | 
     detached: true,
   }).spawn();
   keeper.unref();
+  // It is gone before it says anything when the whole container is being shut down.
+  let gone = false;
+  keeper.status.then(() => gone = true);
   let ready: string | undefined;
-  while ((ready = textOf(`${directory}/ready`)) === undefined && exitCode(directory) === undefined) await sleep(2);
+  while ((ready = textOf(`${directory}/ready`)) === undefined && exitCode(directory) === undefined && !gone) {
+    await sleep(2);
+  }
   const started = now();
   ready ??= textOf(`${directory}/ready`) ?? "failed to create task for container: its process ended at once";
   if (ready !== "") {
@@ -504,8 +525,8 @@ async function tryToStart(state: State, container: Container): Promise<string | 
   return undefined;
 }
 
-// Docker's shim: learns the exit code of the container's process if that could not say it itself, and has its end noted. The end of
-// this shell is the program that restarts the container after a while if its policy says so.
+// Docker's shim: learns the exit code of the container's process if that could not say it itself and was not started again since, and
+// has its end noted. The end of this shell is the program that restarts the container after a while if its policy says so.
 const keeperScript = `
 directory=$1 id=$2; shift 2
 docker=
@@ -514,7 +535,8 @@ while [ "$1" != -- ]; do docker="$docker '$1'"; shift; done; shift
 echo $pid >"$directory/pid"
 wait $pid
 code=$?
-[ ! -d "$directory" ] || [ -e "$directory/exit" ] || echo $code >"$directory/exit"
+read -r last 2>/dev/null <"$directory/pid" || last=
+[ "$last" != $pid ] || [ -e "$directory/exit" ] || echo $code >"$directory/exit"
 [ ! -d "$directory" ] || eval "exec $docker exited $id"
 `;
 

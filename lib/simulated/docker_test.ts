@@ -23,10 +23,10 @@ interface Result {
 class Engine {
   readonly state = Deno.makeTempDirSync({ prefix: "docker-stand-in-" });
 
-  async run(args: string[], stdin?: string | Uint8Array, env: Record<string, string> = {}): Promise<Result> {
+  start(args: string[], stdin?: string | Uint8Array, env: Record<string, string> = {}): Deno.ChildProcess {
     const names = ["read", "write", "run", "env", "net", "sys=hostname,osRelease,systemMemoryInfo"];
     const permissions = names.map((name) => `--allow-${name}`);
-    const child = new Deno.Command(Deno.execPath(), {
+    return new Deno.Command(Deno.execPath(), {
       args: [
         "run",
         "--no-config",
@@ -42,6 +42,10 @@ class Engine {
       stdout: "piped",
       stderr: "piped",
     }).spawn();
+  }
+
+  async run(args: string[], stdin?: string | Uint8Array, env: Record<string, string> = {}): Promise<Result> {
+    const child = this.start(args, stdin, env);
     if (stdin !== undefined) {
       const writer = child.stdin.getWriter();
       await writer.write(typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin);
@@ -398,6 +402,11 @@ test("inspect shows what a container was made with", async () => {
     { TOKEN: "token" },
   );
   assertEquals(code, 0, err);
+  const volumes = Array.from({ length: 12 }, (_, n) => `v${n}:/v${n}`);
+  await engine.ok(`create --name many ${volumes.map((volume) => `-v ${volume}`).join(" ")} own/server:1`);
+  const binds = await engine.of("many", ".HostConfig.Binds") as string[];
+  assertEquals(binds.toSorted(), volumes.toSorted());
+  assert(binds.join() !== volumes.join(), "in no order at all");
   const of = async (path: string) => await engine.of("made", path);
   assertEquals(await of(".Config.Env"), ["SECRET=from stdin", "A=own", "TOKEN=token", "PATH=/bin"]);
   assertEquals(await of(".Config.Labels"), { from: "image", one: "1" });
@@ -617,6 +626,40 @@ test("a port that is taken keeps a container from starting, and it stays created
     "9001/tcp": null,
     "90/tcp": [{ HostIp: "0.0.0.0", HostPort: String(port) }, { HostIp: "::", HostPort: String(port) }],
   });
+});
+
+// The engine does the work, not the client that asked for it.
+test("a container whose client is ended while it starts comes up all the same", async () => {
+  await using engine = new Engine();
+  engine.registry({ "own/stays:1": image({}) });
+  const id = await engine.ok("create --pull always --quiet --name app own/stays:1");
+  const child = engine.start(["start", "app"]);
+  const order = `${engine.state}/containers/${id.split("\n").at(-1)}/order.json`;
+  await engine.until("it starts", () => Deno.stat(order).then(() => true, () => false));
+  child.kill("SIGTERM");
+  const { code } = await child.output();
+  assertEquals([code, await engine.of("app", ".State.Status")], [143, "running"]);
+});
+
+// Whoever keeps the exit code of one start may come late.
+test("a container that was restarted keeps nothing of the end before", async () => {
+  await using engine = new Engine();
+  engine.registry({ "own/stays:1": image({ stopCode: 4 }) });
+  await engine.ok("run -d --name app own/stays:1");
+  // Deno's permission to read does not cover /proc. What follows the name is the state and the parent.
+  const process = async (pid: unknown) => {
+    const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/stat`], stderr: "null" }).output();
+    const text = new TextDecoder().decode(stdout);
+    return text.slice(text.lastIndexOf(")") + 2).split(" ");
+  };
+  const keeper = Number((await process(await engine.of("app", ".State.Pid")))[1]);
+  Deno.kill(keeper, "SIGSTOP");
+  await engine.ok("restart app");
+  Deno.kill(keeper, "SIGCONT");
+  await engine.until("its keeper is done", async () => ["", "Z"].includes((await process(keeper))[0]!));
+  assertEquals(await engine.of("app", ".State.Status"), "running");
+  await engine.ok("kill app");
+  assertEquals(await engine.of("app", ".State.ExitCode"), 137);
 });
 
 test("restart policies bring a container back after a crash, a kill from outside and a start of the engine, not after a stop", async () => {

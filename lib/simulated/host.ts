@@ -56,13 +56,19 @@ export interface RunOptions {
 export type Fault =
   | "latency"
   | "hang"
+  | "answers"
   | "exec-dies"
+  | "exec-noise"
+  | "exec-cuts-input"
+  | "exec-forgets-signals"
   | "freeze"
+  | "snapshot-takes"
   | "push-writes-nothing"
   | "push-writes-half"
   | "keep-env-unknown"
   | "locale-noise"
   | "ha-managed"
+  | "ha-acts"
   | "start-fails"
   | "slow-services"
   | "lock-wait"
@@ -89,7 +95,7 @@ export async function whatIsMissing(stateDirectory?: string): Promise<string | u
 
 /** A simulated Proxmox host that runs. Disposing of it closes it. */
 export class SimulatedHost implements AsyncDisposable {
-  /** The absolute path of the directory with all of its files. */
+  /** The absolute path of the directory with all of its files, and a `pct` that can be run from outside of the host. */
   readonly stateDirectory: string;
   /** The configuration of the fleet: on the host `/usr/local/phoenix_hypervisor/etc`. */
   readonly etc: string;
@@ -147,6 +153,11 @@ export class SimulatedHost implements AsyncDisposable {
     const [pid = "", ownUser] = stdout.trim().split(" ");
     const enter = ["-t", pid, "--mount", "--uts", "--net"];
     if (ownUser) enter.push("--user", "--preserve-credentials");
+    await Deno.writeTextFile(
+      `${stateDirectory}/pct`,
+      `#!/bin/sh\nexec /usr/bin/nsenter ${enter.join(" ")} -- /usr/sbin/pct "$@"\n`,
+      { mode: 0o755 },
+    );
     return new SimulatedHost(stateDirectory, enter, temporary);
   }
 

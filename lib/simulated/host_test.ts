@@ -174,6 +174,7 @@ const answers: [string[], number, string, string][] = [
     'lxc-attach: 901: ../src/lxc/attach.c: lxc_attach_run_command: 1841 Permission denied - Failed to exec "/etc/passwd"\n',
   ],
   [["exec", "901", "--", "/etc"], 126, "", "lxc-attach: 901: "],
+  [["exec", "901", "--", ""], 127, "", "lxc-attach: 901: "],
   [["push", "905", "/etc/hostname", "/tmp/x"], 255, "", "can only push files to a running CT\n"],
   [["push", "999", "/etc/hostname", "/tmp/x"], 255, "", "can only push files to a running CT\n"],
   [
@@ -247,7 +248,7 @@ test("exec hands over arguments and streams as they are", async (host) => {
   assertEquals(printed.stdout, args.map((argument) => `<${argument}>`).join(""));
 
   const bytes = crypto.getRandomValues(new Uint8Array(60_000));
-  const child = host.command("/usr/sbin/pct", ["exec", "901", "--", "sh", "-c", "tee /dev/stderr"], {
+  const child = host.command("/usr/sbin/pct", ["exec", "901", "--", "sh", "-c", "tee /tmp/copy; cat /tmp/copy >&2"], {
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
@@ -259,6 +260,13 @@ test("exec hands over arguments and streams as they are", async (host) => {
   assertEquals(stdout, bytes);
   assertEquals(stderr, bytes);
 });
+
+// On a real host `curl -D /dev/stderr` crashes for this.
+test("a pipe of the host's is nobody's inside: it cannot be opened anew as /dev/stdout and the like", async (host) => {
+  const open = "for f in stdin stdout stderr; do [ ! -r /dev/$f ] || echo $f can; done";
+  assertEquals(await inside(host, open, { stdin: "x" }), "");
+  assertEquals(await inside(host, "echo own | cat /dev/stdin"), "own");
+}, true);
 
 test("trap 5: the environment leaks in by default, and PATH is pct's", async (host) => {
   // Some of these are variables of the stand-in.
@@ -406,6 +414,10 @@ test("trap 1: a copy that fails exits 0", async (host) => {
     "failed to create file: /no/such: No such file or directory\n",
   ]);
   assertEquals(await push(source.path, "/etc"), [0, "failed to create file: /etc: Is a directory\n"]);
+  assertEquals(await push(source.path, "/etc/passwd/x"), [
+    0,
+    "failed to create file: /etc/passwd/x: Not a directory\n",
+  ]);
   assertEquals(await push(source.path, "/root/x", "--perms", "rw"), [0, "invalid mode: rw\n"]);
   assertEquals(await push(source.path, "/root/x", "--user", "nobody-knows"), [
     0,
@@ -674,6 +686,75 @@ test("faults: start-fails, latency, hang, freeze, exec-dies", async (host) => {
     assertEquals((await pct(host, ["status", "901"])).stdout, "status: stopped\n");
   });
   assertEquals((await pct(host, ["start", "901"])).code, 0);
+});
+
+test("faults: answers, for ever and a number of times", async (host) => {
+  const status = () => pct(host, ["status", "901"]);
+  await withFault(host, "answers", "status 0", async () => {
+    assertEquals(await status(), { code: 0, stdout: "", stderr: "" });
+    assertEquals(await inside(host, "echo others answer"), "others answer");
+  });
+  const refusal = "lxc-attach: 901: ../src/lxc/attach.c: lxc_attach: 841 Connection refused - Failed to get init pid";
+  await withFault(host, "answers", `status 1 2\n${refusal}`, async () => {
+    const refused = { code: 1, stdout: "", stderr: `${refusal}\n` };
+    assertEquals([await status(), await status()], [refused, refused]);
+    assertEquals(await status(), { code: 0, stdout: "status: running\n", stderr: "" });
+  });
+});
+
+test("faults: exec-noise, exec-cuts-input, exec-forgets-signals", async (host) => {
+  await withFault(host, "exec-noise", true, async () => {
+    const { code, stdout, stderr } = await pct(host, [
+      "exec",
+      "901",
+      "--",
+      "sh",
+      "-c",
+      "echo out; echo err >&2; exit 3",
+    ]);
+    assertEquals(code, 3);
+    assertMatch(stdout, /^perl: warning: [^]*garbage[^]*out\n$/);
+    assertMatch(stderr, /^lxc-attach: [^]*warningerr\n$/);
+  });
+  await withFault(host, "exec-cuts-input", 70_000, async () => {
+    assertEquals(await inside(host, "wc -c", { stdin: "x".repeat(200_000) }), "70000");
+    assertEquals(await inside(host, "wc -c", { stdin: "short" }), "5");
+  });
+  await withFault(host, "exec-forgets-signals", true, async () => {
+    assertEquals((await pct(host, ["exec", "901", "--", "sh", "-c", "kill -KILL $$"])).code, 0);
+    assertEquals((await pct(host, ["exec", "901", "--", "sh", "-c", "exit 77"])).code, 77);
+  });
+});
+
+test("faults: snapshot-takes, and what ran goes on afterwards and ends", async (host) => {
+  const ticking = host.command("/usr/sbin/pct", ["exec", "901", "--", "sh", "-c", "echo up; read -r _; echo over"], {
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const output = ticking.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  assertEquals((await output.read()).value, "up\n");
+  await withFault(host, "snapshot-takes", 0.3, async () => {
+    const start = performance.now();
+    assertEquals((await pct(host, ["snapshot", "901", "slow"])).code, 0);
+    assert(performance.now() - start >= 300);
+  });
+  await ticking.stdin.close();
+  assertEquals((await output.read()).value, "over\n");
+  assertEquals((await ticking.status).code, 0);
+  await output.cancel();
+  assertEquals((await pct(host, ["delsnapshot", "901", "slow"])).code, 0);
+});
+
+test("faults: ha-acts", async (host) => {
+  const is = async (status: string) => (await pct(host, ["status", "905"])).stdout === `status: ${status}\n`;
+  await withFault(host, "ha-managed", 905, () =>
+    withFault(host, "ha-acts", 0.2, async () => {
+      assertEquals((await pct(host, ["start", "905"])).stdout, "Requesting HA start for CT 905\n");
+      assert(await is("stopped"));
+      await until(() => is("running"));
+      assertEquals((await pct(host, ["stop", "905"])).stdout, "Requesting HA stop for CT 905\n");
+      await until(() => is("stopped"));
+    }));
 });
 
 test("every call is logged, with its arguments as they were", async (host) => {
