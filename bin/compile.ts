@@ -18,10 +18,10 @@ import { PCT_PATH, VERSION } from "../lib/build.ts";
 import { messageOf } from "../lib/errors.ts";
 import { quote } from "../lib/shell.ts";
 import { answerToVersion, fileName, MARK, place } from "./place.ts";
+import { availableSetups, selected, setupFile } from "./setups.ts";
 import { importArguments } from "./toolchain.ts";
 
 const project = fileURLToPath(import.meta.resolve("../"));
-const setups = join(project, "setups");
 
 /** The two kinds of file that a setup can be built into. */
 export const FORMS = ["executable", "script"] as const;
@@ -57,31 +57,7 @@ export interface Built {
 const DENO_PLACES = ["/usr/local/bin/deno", "/usr/bin/deno", "/root/.deno/bin/deno"];
 
 /** A configuration beside the file is not the file's, and nothing is downloaded on a host. */
-const ISOLATED = ["--quiet", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--ext=js"];
-
-/** The ids of the setups that there are, in numeric order. */
-export function availableSetups(): number[] {
-  return [...Deno.readDirSync(setups)].map(({ name }) => Number(/^(\d+)\.ts$/.exec(name)?.[1] ?? 0)).filter(Boolean)
-    .sort((a, b) => a - b);
-}
-
-/** The ids that a command line names, `--all` being all that are `available`. Throws for what is none of them. */
-export function selected(positional: readonly string[], all: boolean, available: readonly number[]): number[] {
-  const there = `There are: ${available.join(", ") || "none"}`;
-  if (all && positional.length > 0) throw new Error(`Name CTIDs or --all, not both. ${there}`);
-  if (all) return [...available];
-  if (positional.length === 0) throw new Error(`No CTID given. ${there}`);
-  const unknown = positional.filter((id) => !available.map(String).includes(id));
-  if (unknown.length > 0) {
-    throw new Error(`There is no setup for ${unknown.map((id) => JSON.stringify(id)).join(", ")}. ${there}`);
-  }
-  return [...new Set(positional.map(Number))];
-}
-
-/** The file of the setup of a container. */
-export function setupFile(ctid: number): string {
-  return join(setups, `${ctid}.ts`);
-}
+const ISOLATED = ["--quiet", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--deny-import", "--ext=js"];
 
 /**
  * Builds each of the setup files `sources` into a file `phoenix_hypervisor_setup_<CTID>` in `folder`. What is built the same way is the
@@ -104,6 +80,7 @@ export async function build(sources: readonly string[], folder: string, options:
     for (const [i, setup] of described.entries()) {
       const script = join(work, `${fileName(setup.ctid)}.js`);
       await Deno.writeTextFile(script, await scriptOf(setup, sources[i]!, map));
+      await Deno.utime(script, 0, 0); // An executable carries this time inside.
       const file = join(folder, fileName(setup.ctid));
       if (form === "script") {
         await Deno.copyFile(script, file);
@@ -126,9 +103,16 @@ interface Described extends Built {
   readonly permissions: readonly string[];
 }
 
-/** Writes the import map under which the modules of a build resolve: with other values in the place of `lib/build.ts`. */
-async function writeImportMap(folder: string, imports: readonly string[], pct: string | undefined): Promise<string> {
-  const fixed = { VERSION, REVISION: await revision(), PCT_PATH: pct ?? PCT_PATH };
+/**
+ * Writes the import map under which the modules of a build resolve: with other values in the place of `lib/build.ts`. `imports` is
+ * what {@linkcode importArguments} gave; gives the file.
+ */
+export async function writeImportMap(
+  folder: string,
+  imports: readonly string[],
+  pct: string = PCT_PATH,
+): Promise<string> {
+  const fixed = { VERSION, REVISION: await revision(), PCT_PATH: pct };
   const source = Object.entries(fixed).map(([name, value]) => `export const ${name} = ${JSON.stringify(value)};\n`);
   await Deno.writeTextFile(join(folder, "build.ts"), source.join(""));
 
@@ -197,13 +181,6 @@ async function describe(sources: readonly string[], map: string): Promise<Descri
     if (basename(source) !== `${setup.ctid}.ts`) {
       throw new Error(`Cannot build "${source}" as it is the setup of ${setup.ctid}: rename it to ${setup.ctid}.ts`);
     }
-    for (const text of [setup.name, ...setup.permissions]) {
-      if (/[\p{Cc}\u2028\u2029]/u.test(text)) {
-        throw new Error(
-          `Cannot build "${source}" as its ${JSON.stringify(text)} has a line break or control character`,
-        );
-      }
-    }
     return setup;
   });
 }
@@ -216,6 +193,8 @@ async function scriptOf({ ctid, version, permissions }: Described, source: strin
   // To JavaScript, each of these lines is a string and a comment. To the shell it is a command that does nothing, and one that does.
   const head = [
     `# A shell script that finds Deno and says what is permitted, and the JavaScript that it runs, in one file.`,
+    // What a crash would leave on the disk can hold secrets.
+    `ulimit -c 0`,
     `for deno in ${places}; do`,
     `  [ -x "$deno" ] && DENO_NO_UPDATE_CHECK=1 exec "$deno" run ${
       [...ISOLATED, ...permissions].map(quote).join(" ")
@@ -230,31 +209,18 @@ async function scriptOf({ ctid, version, permissions }: Described, source: strin
   return `${MARK}${version}\n${head.map((line) => `":" //; ${line}\n`).join("")};\n${program}`;
 }
 
-/**
- * The arguments with which Deno compiles a script. The cache of compiled code is left out: Deno keeps it under a name in `/tmp` that
- * anybody can guess, and whoever writes it first decides what root runs.
- */
-export function compileArguments(
-  script: string,
-  file: string,
-  permissions: readonly string[],
-  target: Target,
-): string[] {
-  return [
-    "compile",
-    ...ISOLATED,
-    "--no-code-cache",
-    "--deny-import",
-    ...permissions,
-    `--target=${target}`,
-    `--output=${file}`,
-    script,
-  ];
-}
-
 async function compile(script: string, file: string, permissions: readonly string[], target: Target): Promise<void> {
   try {
-    await runDeno(compileArguments(script, file, permissions, target));
+    await runDeno([
+      "compile",
+      ...ISOLATED,
+      // Deno would keep compiled code under a name in `/tmp` that anybody can guess, and whoever writes it first decides what root runs.
+      "--no-code-cache",
+      ...permissions,
+      `--target=${target}`,
+      `--output=${file}`,
+      script,
+    ]);
   } catch (error) {
     const said = messageOf(error);
     if (!/base binary|denort|Writing binary bytes/.test(said)) throw error;
@@ -301,10 +267,19 @@ async function runDeno(args: readonly string[]): Promise<string> {
   throw new Error(new TextDecoder().decode(stderr).replace(/\n+Stack backtrace:[^]*$/, "").trim());
 }
 
-const USAGE =
-  "Usage: deno task compile <CTID…>|--all [--form executable|script] [--out DIR] [--target TARGET] [--pct PATH]";
+/** The options of a command line that builds. */
+export const BUILD_OPTIONS = {
+  all: { type: "boolean", default: false },
+  form: { type: "string" },
+  help: { type: "boolean", short: "h", default: false },
+  pct: { type: "string" },
+  target: { type: "string" },
+} as const;
 
-/** The options that say how to build, taken from a command line and checked. */
+/** What a person has to know of {@linkcode BUILD_OPTIONS}. */
+export const BUILD_USAGE = `[--form ${FORMS.join("|")}] [--target TARGET] [--pct PATH]`;
+
+/** How to build, taken from a command line and checked. */
 export function buildOptions(given: { form?: string; target?: string; pct?: string }): BuildOptions {
   const { form = "executable", target, pct } = given;
   const isForm = (value: string): value is Form => FORMS.some((form) => form === value);
@@ -329,18 +304,11 @@ async function compileSetups(args: string[]): Promise<void> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: {
-      all: { type: "boolean", default: false },
-      form: { type: "string" },
-      help: { type: "boolean", short: "h" },
-      out: { type: "string" },
-      pct: { type: "string" },
-      target: { type: "string" },
-    },
+    options: { ...BUILD_OPTIONS, out: { type: "string", default: join(project, "bin/compiled") } },
   });
-  if (values.help) return console.log(USAGE);
+  if (values.help) return console.log(`Usage: deno task compile <CTID…>|--all [--out DIR] ${BUILD_USAGE}`);
   const ctids = selected(positionals, values.all, availableSetups());
-  const folder = values.out === undefined ? join(project, "bin/compiled") : pathFromCaller(values.out);
+  const folder = pathFromCaller(values.out);
   const options = buildOptions(values);
   const temporary = await Deno.makeTempDir({ prefix: "phoenix_compile_" });
   try {

@@ -2,8 +2,9 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes,
 import { join } from "@std/path";
 import { denortMissing } from "../tests/denort.ts";
 import { testWith } from "../tests/permissions.ts";
-import { availableSetups, build, buildOptions, compileArguments, selected, setupFile, TARGETS } from "./compile.ts";
+import { build, buildOptions, TARGETS, writeImportMap } from "./compile.ts";
 import { versionIn } from "./place.ts";
+import { availableSetups } from "./setups.ts";
 
 const project = new URL("../", import.meta.url);
 const NEEDED = ["read", "write", "run", "env", "net"] as const;
@@ -18,21 +19,21 @@ async function withFolder(fn: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
-/** Writes a setup, which may log into its own folder. */
-async function writeSetup(folder: string, file: string, exports: string): Promise<string> {
-  const path = join(folder, file);
+const GREETER = `export const greeter = setup(910, "Greeter", needs, async () => {});`;
+
+/** Writes a setup that may log into its own folder, and gives its path. */
+async function writeGreeter(folder: string): Promise<string> {
+  const path = join(folder, "910.ts");
   await Deno.writeTextFile(
     path,
     `import { main, setup } from "${new URL("lib/mod.ts", project)}";
 const needs = { writes: ["${folder}"] };
-${exports}
-if (import.meta.main) await main(setup(910, "Greeter", needs, async () => {}));
+${GREETER}
+if (import.meta.main) await main(greeter);
 `,
   );
   return path;
 }
-
-const GREETER = `export const greeter = setup(910, "Greeter", needs, async () => {});`;
 
 async function run(program: string, args: string[], options: Deno.CommandOptions = {}) {
   const { code, stdout, stderr } = await new Deno.Command(program, { stdin: "null", ...options, args }).output();
@@ -48,17 +49,6 @@ function compileTask(args: string[], env: Record<string, string> = {}) {
   });
 }
 
-Deno.test("a command line names setups that there are, or all of them", () => {
-  assertEquals(selected(["902", "901", "902"], false, [901, 902, 903]), [902, 901]);
-  assertEquals(selected([], true, [901, 902]), [901, 902]);
-  assertThrows(() => selected([], false, [901, 902]), Error, "No CTID given. There are: 901, 902");
-  assertThrows(() => selected(["901"], true, [901]), Error, "not both");
-  for (const wrong of ["777", "", "0901", "901.ts", "../901", "9e2", " 901", "-1"]) {
-    const message = `There is no setup for ${JSON.stringify(wrong)}. There are: 901`;
-    assertThrows(() => selected(["901", wrong], false, [901]), Error, message);
-  }
-});
-
 Deno.test("how to build is checked before anything is built", () => {
   assertEquals(buildOptions({}), { form: "executable" });
   assertEquals(buildOptions({ form: "script", pct: "/opt/pct" }), { form: "script", pct: "/opt/pct" });
@@ -70,30 +60,34 @@ Deno.test("how to build is checked before anything is built", () => {
   }
 });
 
-// DESIGN 7: `deno compile` with the permissions baked in, and nothing from around the file or from the network.
-Deno.test("an executable is compiled with what its setup is permitted, and with nothing else", () => {
-  const permissions = ["--no-prompt", "--allow-run=/usr/sbin/pct", "-R=/a,/b"];
-  assertEquals(compileArguments("/w/a.js", "/out/a", permissions, TARGETS[0]), [
-    "compile",
-    "--quiet",
-    "--no-config",
-    "--no-lock",
-    "--no-remote",
-    "--no-npm",
-    "--ext=js",
-    "--no-code-cache",
-    "--deny-import",
-    ...permissions,
-    "--target=x86_64-unknown-linux-gnu",
-    "--output=/out/a",
-    "/w/a.js",
-  ]);
-});
+// The imports come from JSR, or from `lib/std` where JSR is out of reach; both have to be there under the same names.
+testWith(
+  NEEDED,
+  "a build resolves the same names as the project, with its own values in the place of lib/build.ts",
+  async () => {
+    await withFolder(async (folder) => {
+      const config = JSON.parse(await Deno.readTextFile(new URL("deno.json", project)));
+      const local = new URL("lib/std/import_map.json", project);
+      const build = new URL("lib/build.ts", project).href;
+      const mapOf = async (imports: string[]) =>
+        JSON.parse(await Deno.readTextFile(await writeImportMap(folder, imports, "/opt/pct"))).imports;
+      assertEquals(await mapOf([]), { ...config.imports, [build]: "./build.ts" });
+      const names = await mapOf([`--import-map=${local.pathname}`]);
+      assertEquals(Object.keys(names).sort(), [...Object.keys(config.imports), build].sort());
+      assertEquals(names["@std/path"], new URL("path.ts", local).href);
+      assertStringIncludes(await Deno.readTextFile(join(folder, "build.ts")), `export const PCT_PATH = "/opt/pct";`);
+    });
+  },
+);
 
 testWith(NEEDED, "a script is one file that runs from anywhere", async (t) => {
   await withFolder(async (folder) => {
-    const source = await writeSetup(folder, "910.ts", GREETER);
-    const [built] = await build([source], folder, { form: "script", pct: "/opt/none/pct" });
+    const source = await writeGreeter(folder);
+    const pct = join(folder, "pct");
+    await Deno.writeTextFile(pct, `#!/bin/sh\necho "$* $(ulimit -c)" >>"$0.log"\necho "status: stopped"\n`, {
+      mode: 0o755,
+    });
+    const [built] = await build([source], folder, { form: "script", pct });
     const script = join(folder, "phoenix_hypervisor_setup_910");
     const text = await Deno.readTextFile(script);
 
@@ -113,8 +107,8 @@ testWith(NEEDED, "a script is one file that runs from anywhere", async (t) => {
       const command = lines.find((line) => line.includes(" exec "))!;
       for (
         const option of [
-          "--no-config --no-lock --no-remote --no-npm --ext=js --no-prompt --allow-run=/opt/none/pct ",
-          " -R=/opt/none/pct,/etc/pve,",
+          `--no-config --no-lock --no-remote --no-npm --deny-import --ext=js --no-prompt --allow-run=${pct} `,
+          ` -R=${pct},/etc/pve,`,
           ` -W=/var/log,/run/phoenix_setup,${folder} `,
           ` '-E=PHOENIX_*,`,
         ]
@@ -127,7 +121,7 @@ testWith(NEEDED, "a script is one file that runs from anywhere", async (t) => {
     await t.step("the same to the last byte when it is built again", async () => {
       const again = join(folder, "again");
       await Deno.mkdir(again);
-      await build([source], again, { form: "script", pct: "/opt/none/pct" });
+      await build([source], again, { form: "script", pct });
       assertEquals(await Deno.readTextFile(join(again, "phoenix_hypervisor_setup_910")), text);
     });
 
@@ -166,12 +160,29 @@ testWith(NEEDED, "a script is one file that runs from anywhere", async (t) => {
       assertStringIncludes(await Deno.readTextFile(log), `got 3: "", "a b", "$HOME"`);
     });
 
-    await t.step("with the pct that it was built for, and no other", async () => {
-      const { code, stderr } = await run(there, ["910", `--log-file=${folder}/log`], {
-        env: { PCT_PATH: "/bin/true" },
+    await t.step("with the pct that it was built for, and no other, and with core dumps off", async () => {
+      const command = ["-c", `ulimit -c unlimited; exec "$0" 910 --log-file=${folder}/log`, there];
+      const { code, stderr } = await run("/bin/sh", command, { env: { PCT_PATH: "/bin/true", PATH: folder } });
+      assertEquals(code, 3, stderr);
+      // The session starts at the same time, and may be ended before it says so.
+      const calls = (await Deno.readTextFile(`${pct}.log`)).trim().split("\n");
+      assertEquals([...new Set([...calls, "exec 910 -- sh 0"])].sort(), ["exec 910 -- sh 0", "status 910 0"]);
+    });
+
+    const nothing = join(folder, "nothing");
+    const offline = (...command: string[]) =>
+      run("/usr/bin/unshare", ["--net", "--map-root-user", ...command], {
+        clearEnv: true,
+        cwd: "/",
+        env: { DENO_DIR: nothing, HOME: nothing },
       });
-      assertEquals(code, 1);
-      assertStringIncludes(stderr, 'Cannot find "/opt/none/pct"');
+    const canBeOffline = await offline("/bin/true").then(({ code }) => code === 0, () => false);
+    await t.step({
+      name: `without node_modules, network, cache or home${canBeOffline ? "" : " (needs network namespaces)"}`,
+      ignore: !canBeOffline,
+      async fn() {
+        assertEquals(await offline(there, "--version"), { code: 0, stdout: `${built!.version}\n`, stderr: "" });
+      },
     });
 
     await t.step("where there is no Deno, it says how to get it and exits with 70", async () => {
@@ -196,17 +207,18 @@ testWith(NEEDED, "what cannot be built is an error that names the file", async (
       `export const a = setup(1, "a", needs, async () => {});`,
       /container 1/,
     ],
-    "a wrong type": ["910.ts", `export const a = setup(910, 5, needs, async () => {});`, /TS2\d+.*910\.ts/s],
-    "a line break in a path": [
+    "a wrong type": [
       "910.ts",
-      `export const a = setup(910, "a", { reads: ["/a\\n/b"] }, async () => {});`,
-      /expected an absolute path/,
+      `export const a: string = setup(910, "a", needs, async () => {});`,
+      /TS2\d+.*910\.ts/s,
     ],
   };
   await withFolder(async (folder) => {
     for (const [name, [file, exports, message]] of Object.entries(wrong)) {
       await t.step(name, async () => {
-        const source = await writeSetup(folder, file, exports);
+        const source = join(folder, file);
+        const lines = [`import { setup } from "${new URL("lib/setup.ts", project)}";`, "const needs = {};", exports];
+        await Deno.writeTextFile(source, lines.join("\n"));
         const error = await assertRejects(() => build([source], folder, { form: "script" }), Error);
         assertMatch(error.message, message);
         assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name), [file], "nothing else is left");
@@ -250,23 +262,39 @@ testWith(NEEDED, "without denort there is an error with the ways out, and no fil
   });
 });
 
-// The base binary only runs what it is given; what surrounds it can be tested with another program in its place.
-testWith(NEEDED, "an executable carries its version where it can be read", async () => {
-  await withFolder(async (folder) => {
-    await build([await writeSetup(folder, "910.ts", GREETER)], folder, { form: "script" });
-    const script = join(folder, "phoenix_hypervisor_setup_910");
-    const executable = join(folder, "out", "phoenix_hypervisor_setup_910");
-    const { code, stderr } = await run(
-      Deno.execPath(),
-      compileArguments(script, executable, ["--no-prompt"], TARGETS[0]),
-      { env: { DENORT_BIN: Deno.execPath() } },
-    );
-    assertEquals(code, 0, stderr);
-    assertEquals(await versionIn(executable), await versionIn(script));
-    await Deno.copyFile("/bin/true", executable);
-    assertEquals(await versionIn(executable), undefined);
-  });
-});
+// The base binary only runs what it is given. For another machine it is not tried, so that any program can stand in for it.
+testWith(
+  NEEDED,
+  "an executable holds its version and what its setup is permitted, and is the same when it is built again",
+  async () => {
+    await withFolder(async (folder) => {
+      const { portainer } = await import("../setups/901.ts");
+      const target = TARGETS.find((target) => target !== Deno.build.target)!;
+      const build = async (to: string): Promise<Uint8Array> => {
+        const args = ["901", "--target", target, "--pct", "/opt/pct", "--out", join(folder, to)];
+        const { code, stdout, stderr } = await compileTask(args, { DENORT_BIN: "/bin/true" });
+        assertEquals(code, 0, stderr);
+        const file = join(folder, to, "phoenix_hypervisor_setup_901");
+        assertStringIncludes(stdout, `  ${await versionIn(file)}\n`);
+        return await Deno.readFile(file);
+      };
+      const bytes = await build("once");
+      const metadata = /"code_cache_key":null,"permissions":(\{[^{}]*\})/.exec(new TextDecoder("latin1").decode(bytes));
+      const { prompt, deny_import, allow_import: _, ...others } = JSON.parse(metadata?.[1] ?? "{}");
+      assertEquals([prompt, deny_import], [false, []], "no question, and no import");
+      assertEquals(Object.fromEntries(Object.entries(others).filter(([, value]) => value !== null)), {
+        allow_run: ["/opt/pct"],
+        allow_read: ["/opt/pct", "/etc/pve", "/usr/local/phoenix_hypervisor", "/run/phoenix_setup"],
+        allow_write: ["/var/log", "/run/phoenix_setup"],
+        allow_env: ["PHOENIX_*", "NO_COLOR", "TERM", "PATH", "NODE_V8_COVERAGE"],
+        allow_net: portainer.needs.addresses,
+      });
+      const again = await build("again");
+      assert(bytes.length === again.length && bytes.every((byte, i) => byte === again[i]));
+      assertEquals(await versionIn("/bin/true"), undefined);
+    });
+  },
+);
 
 const noDenort = denortMissing();
 Deno.test({
@@ -274,7 +302,7 @@ Deno.test({
   ignore: noDenort !== undefined,
   async fn() {
     await withFolder(async (folder) => {
-      const source = await writeSetup(folder, "910.ts", GREETER);
+      const source = await writeGreeter(folder);
       const executable = join(folder, "phoenix_hypervisor_setup_910");
       const [built] = await build([source], folder);
       const bytes = await Deno.readFile(executable);
@@ -303,15 +331,13 @@ testWith(
       assertEquals(await Deno.readLink(join(folder, "made/here", `${name}.sh`)), name);
       assertEquals(Array.from(Deno.readDirSync(join(folder, "made/here"))).length, 2);
     });
-    for (const args of [[], ["777"], ["901", "--frob"], ["901", "--form", "x"], ["--all", "901"]]) {
-      const { code, stdout, stderr } = await compileTask(args);
+    const wrong = [[], ["777"], ["901", "--frob"], ["901", "--form", "x"], ["--all", "901"]];
+    for (const { code, stdout, stderr } of await Promise.all(wrong.map((args) => compileTask(args)))) {
       assertEquals([code, stdout], [1, ""]);
       assert(stderr !== "" && !stderr.includes("    at "), stderr);
     }
+    const { code, stdout } = await compileTask(["--help"]);
+    assertEquals(code, 0);
+    assertStringIncludes(stdout, "Usage: deno task compile <CTID…>|--all");
   },
 );
-
-testWith(["read"], "every setup that there is can be named", () => {
-  for (const ctid of availableSetups()) assert(Deno.statSync(setupFile(ctid)).isFile);
-  assert(availableSetups().includes(901));
-});

@@ -12,11 +12,11 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ConfigurationError, ContainerConfig, readJson } from "../lib/config.ts";
 import { messageOf } from "../lib/errors.ts";
-import { availableSetups, build, buildOptions, pathFromCaller, selected, setupFile } from "./compile.ts";
+import { build, BUILD_OPTIONS, BUILD_USAGE, buildOptions, pathFromCaller } from "./compile.ts";
 import { fileName, place, remove, versionIn } from "./place.ts";
+import { availableSetups, selected, setupFile } from "./setups.ts";
 
-const USAGE =
-  `Usage: deno task install <CTID…>|--all [--prefix DIR] [--form executable|script] [--target TARGET] [--pct PATH]
+const USAGE = `Usage: deno task install <CTID…>|--all [--prefix DIR] ${BUILD_USAGE}
        deno task install <CTID…>|--all [--prefix DIR] --from DIR
        deno task install <CTID…>|--all [--prefix DIR] --uninstall`;
 
@@ -67,13 +67,9 @@ async function install(args: string[]): Promise<boolean> {
     args,
     allowPositionals: true,
     options: {
-      all: { type: "boolean", default: false },
-      form: { type: "string" },
+      ...BUILD_OPTIONS,
       from: { type: "string" },
-      help: { type: "boolean", short: "h", default: false },
-      pct: { type: "string" },
       prefix: { type: "string", default: "/usr/local/phoenix_hypervisor" },
-      target: { type: "string" },
       uninstall: { type: "boolean", default: false },
     },
   });

@@ -7,21 +7,18 @@ const BIN = "/usr/local/phoenix_hypervisor/bin";
 const permissions = "--allow-read --allow-write --allow-run --allow-net --allow-env=PHOENIX_IMPORTS,JSR_URL,INIT_CWD " +
   "--allow-sys=uid";
 
-/** A host for files to be installed on; its containers do not matter. */
+/** A host for files to be installed on, and built files; its containers do not matter. */
 class Place implements AsyncDisposable {
   private constructor(readonly host: SimulatedHost, readonly built: string) {}
 
   static async make(): Promise<Place> {
     const host = await SimulatedHost.temporary({ containers: [] });
     await host.run("/bin/ln", ["-sfn", Deno.execPath(), "/usr/local/bin/deno"]);
-    await Deno.mkdir(`${host.stateDirectory}/built`);
-    return new Place(host, `${host.stateDirectory}/built`);
-  }
-
-  /** Builds setups that do nothing, for containers with these names. */
-  async build(names: Record<number, string>): Promise<void> {
+    const built = `${host.stateDirectory}/built`;
+    await Deno.mkdir(built);
+    const names = { 901: "Portainer", 902: "GPUtemplate", 907: "unknown" };
     const sources = Object.entries(names).map(([ctid, name]) => {
-      const source = `${this.host.stateDirectory}/${ctid}.ts`;
+      const source = `${host.stateDirectory}/${ctid}.ts`;
       Deno.writeTextFileSync(
         source,
         `import { main, setup } from "${project}lib/mod.ts";
@@ -30,7 +27,8 @@ if (import.meta.main) await main(it);`,
       );
       return source;
     });
-    await build(sources, this.built, { form: "script" });
+    await build(sources, built, { form: "script" });
+    return new Place(host, built);
   }
 
   /** The task, as `deno.json` runs it. */
@@ -56,20 +54,11 @@ if (import.meta.main) await main(it);`,
   }
 }
 
-function testInstall(name: string, fn: (place: Place, t: Deno.TestContext) => Promise<void>): void {
-  Deno.test({
-    name: obstacle === undefined ? name : `${name} (${obstacle})`,
-    ignore: obstacle !== undefined,
-    async fn(t) {
-      await using place = await Place.make();
-      await fn(place, t);
-    },
-  });
-}
+type Case = (place: Place, t: Deno.TestContext) => Promise<void>;
+const cases: Record<string, Case> = {};
 
-testInstall("deno task install places files, and takes them away again", async (place, t) => {
+cases["places files, and takes them away again"] = async (place, t) => {
   const { built } = place;
-  await place.build({ 901: "Portainer", 902: "GPUtemplate", 907: "unknown" });
   await place.on("echo '#!/bin/sh' >phoenix_establish_hypervisor.sh; chmod 700 phoenix_establish_hypervisor.sh");
   const listing = () => place.on("stat -c '%n %i %a %u:%g %Y' * | sort; readlink *.sh || :");
 
@@ -146,11 +135,10 @@ testInstall("deno task install places files, and takes them away again", async (
     assertEquals(await place.install("--all", "--uninstall"), { code: 0, stdout: "", stderr: "" });
     assertEquals(await place.on("cat phoenix_hypervisor_setup_905"), "mine");
   });
-});
+};
 
-testInstall("deno task install leaves alone what is not its own", async (place, t) => {
+cases["leaves alone what is not its own"] = async (place, t) => {
   const { built } = place;
-  await place.build({ 901: "Portainer", 902: "GPUtemplate" });
   const own = "#!/bin/bash\n# phoenix_hypervisor_setup_901 of my own\ntouch /run/was-run\n";
 
   for (
@@ -181,11 +169,12 @@ testInstall("deno task install leaves alone what is not its own", async (place, 
       await place.on("rm -rf *901* mine");
     });
   }
-});
+};
 
-testInstall("deno task install replaces a file whole or not at all", async (place, t) => {
-  const { built } = place;
-  await place.build({ 901: "Portainer" });
+cases["replaces a file whole or not at all"] = async (place, t) => {
+  const built = `${place.host.stateDirectory}/damaged`;
+  await Deno.mkdir(built);
+  await Deno.copyFile(`${place.built}/phoenix_hypervisor_setup_901`, `${built}/phoenix_hypervisor_setup_901`);
   assertEquals((await place.install("901", "--from", built)).code, 0);
   const right = await place.on("sha256sum *; ls -A");
   const source = `${built}/phoenix_hypervisor_setup_901`;
@@ -220,17 +209,17 @@ testInstall("deno task install replaces a file whole or not at all", async (plac
     assertEquals(code, 1);
     assertStringIncludes(stderr, "Cannot find Deno");
   });
-});
+};
 
-testInstall("deno task install builds what it places", async (place) => {
+cases["builds what it places"] = async (place) => {
   const { code, stdout, stderr } = await place.install("901", "--form", "script");
   assertEquals(code, 0, stderr);
   assertMatch(stdout, /^901 {2}installed: /);
   assertMatch((await place.install("901", "--form", "script")).stdout, /^901 {2}unchanged: /);
   assertStringIncludes(await place.on("env -i ./phoenix_hypervisor_setup_901.sh --version"), "Portainer");
-});
+};
 
-testInstall("deno task install says what is wrong with the call", async (place, t) => {
+cases["says what is wrong with the call"] = async (place, t) => {
   const wrong: [args: string[], message: string][] = [
     [[], "No CTID given. There are: 901"],
     [["777", "--form", "script"], 'There is no setup for "777". There are: 901'],
@@ -239,12 +228,16 @@ testInstall("deno task install says what is wrong with the call", async (place, 
     [["901", "--prefix", "/nonexistent"], 'There is no folder "/nonexistent/bin"'],
     [["901", "--frob"], "Unknown option '--frob'"],
   ];
-  for (const [args, message] of wrong) {
+  await Promise.all(wrong.map(async ([args, message]) => {
     const { code, stdout, stderr } = await place.install(...args);
     assertEquals([code, stdout], [1, ""]);
     assertStringIncludes(stderr, message);
     assert(!stderr.includes("    at "), stderr);
-  }
+  }));
+  assertStringIncludes(
+    (await place.install("--help")).stdout,
+    "deno task install <CTID…>|--all [--prefix DIR] --from DIR",
+  );
 
   const asUser = ["--user", "--map-user=1000", "--map-group=1000"];
   const canBeUser = (await place.host.run("/usr/bin/unshare", [...asUser, "/bin/true"])).code === 0;
@@ -257,4 +250,16 @@ testInstall("deno task install says what is wrong with the call", async (place, 
       assertStringIncludes(stderr, "run this as root");
     },
   });
+};
+
+Deno.test({
+  name: `deno task install${obstacle === undefined ? "" : ` (${obstacle})`}`,
+  ignore: obstacle !== undefined,
+  async fn(t) {
+    await using place = await Place.make();
+    for (const [name, run] of Object.entries(cases)) {
+      await t.step(name, (t) => run(place, t));
+      await place.on("find . -mindepth 1 -delete");
+    }
+  },
 });

@@ -9,11 +9,12 @@
  */
 
 import { fileURLToPath } from "node:url";
+import { readArguments } from "../lib/arguments.ts";
 import { PCT_PATH } from "../lib/build.ts";
 import { SimulatedHost } from "../lib/simulated/host.ts";
+import { availableSetups, selected, setupFile } from "./setups.ts";
 import { importArguments, inForeground } from "./toolchain.ts";
 
-const setups = fileURLToPath(import.meta.resolve("../setups/"));
 const state = fileURLToPath(import.meta.resolve("../.simulated"));
 
 /** The options of Deno in the first line of a setup: what it is permitted when it is run by its name. */
@@ -26,20 +27,9 @@ function permissionsOf(setup: string): string[] {
   return options.split(" ");
 }
 
-/** The ids of the setups that there are, in numeric order. */
-function available(): string[] {
-  return [...Deno.readDirSync(setups)].map(({ name }) => /^(\d+)\.ts$/.exec(name)?.[1] ?? "").filter(Boolean)
-    .sort((a, b) => Number(a) - Number(b));
-}
-
 async function run(args: string[]): Promise<number> {
-  const ctid = args.find((argument) => !argument.startsWith("-"));
-  if (ctid === undefined || !available().includes(ctid)) {
-    const problem = ctid === undefined ? "No CTID given" : `There is no setup for ${JSON.stringify(ctid)}`;
-    console.error(`${problem}. There are: ${available().join(", ")}\nUsage: deno task setup <CTID> [options]`);
-    return 1;
-  }
-  const setup = `${setups}${ctid}.ts`;
+  const [ctid] = selected(readArguments(args).positional.slice(0, 1), false, availableSetups());
+  const setup = setupFile(ctid!);
   const argv = ["run", ...await importArguments(), ...permissionsOf(setup), setup, ...args];
   const streams = { stdin: "null", stdout: "inherit", stderr: "inherit" } as const;
   if (await exists(PCT_PATH)) return await inForeground(new Deno.Command(Deno.execPath(), { args: argv, ...streams }));

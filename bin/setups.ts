@@ -1,0 +1,33 @@
+/**
+ * The setups of this project, by the ids of their containers.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+
+const folder = fileURLToPath(import.meta.resolve("../setups/"));
+
+/** The ids of the setups that there are, in numeric order. */
+export function availableSetups(): number[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => Number(/^(\d+)\.ts$/.exec(name)?.[1] ?? 0)).filter(Boolean)
+    .sort((a, b) => a - b);
+}
+
+/** The file of the setup of a container. */
+export function setupFile(ctid: number): string {
+  return `${folder}${ctid}.ts`;
+}
+
+/** The ids that a command line names, `--all` being all that are `available`. Throws for what is none of them. */
+export function selected(positional: readonly string[], all: boolean, available: readonly number[]): number[] {
+  const there = `There are: ${available.join(", ") || "none"}`;
+  if (all && positional.length > 0) throw new Error(`Name CTIDs or --all, not both. ${there}`);
+  if (all) return [...available];
+  if (positional.length === 0) throw new Error(`No CTID given. ${there}`);
+  const unknown = positional.filter((id) => !available.map(String).includes(id));
+  if (unknown.length > 0) {
+    throw new Error(`There is no setup for ${unknown.map((id) => JSON.stringify(id)).join(", ")}. ${there}`);
+  }
+  return [...new Set(positional.map(Number))];
+}
