@@ -6,6 +6,7 @@
 
 import { type CommandOptions, failureOf, Output } from "../lib/container.ts";
 import type { Script } from "../lib/shell.ts";
+import { testWith } from "./permissions.ts";
 import { StubContainer } from "./stubs.ts";
 
 /** Runs every command here and now; needs `--allow-run`. Only for commands that keep to a folder of the test. */
@@ -39,4 +40,28 @@ async function run(script: Script, { stdin = "", codes = [0] }: CommandOptions =
   await sent;
   if (codes !== "any" && !codes.includes(output.code)) throw failureOf(output);
   return output;
+}
+
+/**
+ * Registers a test with a folder of this machine in the place of a container, and `mine`, whom it belongs to: only root can give a
+ * file to somebody else.
+ */
+export function testInFolder(
+  name: string,
+  test: (at: { folder: string; mine: { owner: number; group: number } }) => Promise<void>,
+): void {
+  testWith(["run", "read", "write"], name, async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const { uid, gid } = await Deno.stat(folder);
+      await test({ folder, mine: { owner: uid!, group: gid! } });
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+/** The names of what is in a folder. */
+export async function namesIn(folder: string): Promise<string[]> {
+  return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { imageArchive } from "../lib/simulated/docker_images.ts";
 import type { KnownImage } from "../lib/simulated/docker_registry.ts";
 import { testOnHost, type Trial, type TrialRun } from "./trial.ts";
@@ -120,8 +120,9 @@ testOnHost("an image from an archive on the host", async (trial, t) => {
     assertStringIncludes(checked.stdout, `    image: ${id.slice(7, 19)}\n`);
     assertEquals([done.code, done.outcomes[title]], [0, "changed"], done.stdout + done.stderr);
     assertEquals(await trial.inside(images), `models/server:3 ${id}`);
-    const again = await trial.run(setup);
-    assertEquals([again.code, again.outcomes[title], again.pctProcesses], [0, "unchanged", 2]);
+    for (const again of await checkAndRun(trial, setup, images)) {
+      assertEquals([again.code, again.outcomes[title], again.pctProcesses], [0, "unchanged", 2]);
+    }
   });
 
   await t.step("takes its name back from another image, without being sent again", async () => {
@@ -142,6 +143,24 @@ testOnHost("an image from an archive on the host", async (trial, t) => {
     assertEquals(Object.values((await trial.run(other)).outcomes), ["unchanged"]);
   });
 
+  // The first of two steps makes it possible to look at the second one.
+  await t.step("is pulled by its digest, once, by an engine that has to be started", async () => {
+    const [digest] = JSON.parse(
+      await trial.inside("docker image inspect --format '{{json .RepoDigests}}' busybox:1.37"),
+    );
+    // A real engine is started by its socket as soon as it is asked; the stand-in has none.
+    await trial.inside("docker rmi -f busybox:1.37; systemctl stop docker.socket docker || systemctl stop docker");
+    const pulled = await trial.setup(`await ensure(docker.engine()); await ensure(docker.image("${digest}"));`);
+    const titles = ["Docker engine answers", `image ${digest}`];
+    const outcomes = (run: TrialRun) => [run.code, ...titles.map((title) => run.outcomes[title])];
+    const [checked, done] = await checkAndRun(trial, pulled, "systemctl is-active docker || true");
+    assertEquals(outcomes(checked), [10, "would change", "would change"]);
+    assertEquals(outcomes(done), [0, "changed", "changed"]);
+    for (const again of await checkAndRun(trial, pulled, "docker images -q")) {
+      assertEquals(outcomes(again), [0, "unchanged", "unchanged"]);
+    }
+  });
+
   await t.step("is refused, with nothing sent, when the archive is cut off or missing", async () => {
     await Deno.writeFile(`${folder}/cut.tar`, archive.subarray(0, 2000));
     for (
@@ -151,6 +170,31 @@ testOnHost("an image from an archive on the host", async (trial, t) => {
       assertEquals([code, pctProcesses], [4, 2]);
       assertStringIncludes(stderr, why);
     }
+  });
+
+  await t.step("is refused, with nothing fetched, when there is no room for it", async () => {
+    await trial.host.setFault("small-disk", 4);
+    await trial.restart();
+    await trial.inside(`systemctl stop docker
+      mv ${DOCKER} /opt/small/docker && ln -s /opt/small/docker ${DOCKER} && systemctl start docker
+      docker rmi -f $(docker images -q)`);
+    // Zeros after the end of a tar archive belong to nothing in it.
+    const padded = new Uint8Array(4 * 1024 * 1024);
+    padded.set(archive);
+    await Deno.writeFile(`${folder}/padded.tar`, padded);
+    for (
+      const [step, least] of [
+        [`docker.image("busybox:1.37")`, 512],
+        [`docker.container("app", { image: "busybox:1.37" })`, 512],
+        [`docker.loadedImage("models/server:3", { archive: "${path}/padded.tar" })`, 8],
+      ]
+    ) {
+      const { code, stderr, pctProcesses } = await trial.run(await trial.setup(`await ensure(${step});`));
+      assertEquals([code, pctProcesses], [4, 2]);
+      assertMatch(stderr, RegExp(`Only [0-3] MiB are free for Docker .*, expected at least ${least} MiB`));
+      assertStringIncludes(stderr, "pct resize 901 rootfs +8G");
+    }
+    assertEquals(await trial.inside("docker images -q; docker ps -aq"), "");
   });
 });
 
@@ -177,20 +221,25 @@ END`);
     const [checked, done] = await checkAndRun(trial, await setup("one"), state);
     assertEquals([checked.code, outcomes(checked)], [10, Array(3).fill("would change")]);
     assertEquals([done.code, outcomes(done)], [0, Array(3).fill("changed")], done.stdout + done.stderr);
-    const again = await trial.run(await setup("one"));
-    assertEquals([again.code, outcomes(again)], [0, Array(3).fill("unchanged")]);
+    for (const again of await checkAndRun(trial, await setup("one"), state)) {
+      assertEquals([again.code, outcomes(again)], [0, Array(3).fill("unchanged")]);
+    }
     assertEquals(
       await trial.inside(
         "docker container inspect --format '{{json .NetworkSettings.Networks}}' app | tr , '\\n' | grep -c IPAMConfig",
       ),
       "2",
     );
+    // The hash of a short secret is as good as the secret.
+    assertEquals(await trial.inside("stat -c %a /var/lib/phoenix_setup/docker/app"), "600");
   });
 
   await t.step("are restarted, not replaced, when a file has changed", async () => {
     const [before] = (await id()).split(" ");
-    const done = await trial.run(await setup("two"));
-    assertEquals([done.code, outcomes(done)], [0, ["changed", "unchanged", "changed"]]);
+    const [checked, done] = await checkAndRun(trial, await setup("two"), state);
+    assertEquals([checked.code, outcomes(checked)], [10, ["would change", "unchanged", "would change"]]);
+    assertStringIncludes(checked.stdout, "restart: /etc/app would change before");
+    assertEquals([done.code, outcomes(done)], [0, ["changed", "unchanged", "changed"]], done.stdout + done.stderr);
     assertStringIncludes(done.stdout, "restart: /etc/app has changed since its last start");
     assertEquals((await id()).split(" ")[0], before);
     assertEquals(outcomes(await trial.run(await setup("two"))), Array(3).fill("unchanged"));
@@ -238,7 +287,9 @@ testOnHost("GPUs that the container is given, and Docker's containers in it", as
     const [checked, done] = await checkAndRun(trial, setup, state);
     assertEquals([checked.code, outcomes(checked)], [10, ["unchanged", "would change"]], checked.stderr);
     assertEquals([done.code, outcomes(done)], [0, ["unchanged", "changed"]], done.stdout + done.stderr);
-    assertEquals(outcomes(await trial.run(setup)), ["unchanged", "unchanged"]);
+    for (const again of await checkAndRun(trial, setup, state)) {
+      assertEquals([again.code, outcomes(again)], [0, ["unchanged", "unchanged"]]);
+    }
     assertEquals(await trial.inside("docker ps -aq"), "");
   });
 
@@ -250,13 +301,13 @@ testOnHost("GPUs that the container is given, and Docker's containers in it", as
     assertEquals(outcomes(await trial.run(setup)), ["unchanged", "unchanged"]);
   });
 
+  // No run can change it: check mode does not say that one would.
   const fails = async (what: string, hint: string) => {
-    const [checked, done] = await checkAndRun(trial, setup, state);
-    assertEquals([checked.code, checked.outcomes[titles[0]!]], [10, "would change"]);
-    assertStringIncludes(checked.stdout, `    ${what}`);
-    assertEquals([done.code, done.outcomes[titles[0]!]], [4, "failed"]);
-    assertStringIncludes(done.stderr, what);
-    assertStringIncludes(done.stderr, hint);
+    for (const run of await checkAndRun(trial, setup, state)) {
+      assertEquals([run.code, run.outcomes[titles[0]!]], [4, "failed"]);
+      assertStringIncludes(run.stderr, what);
+      assertStringIncludes(run.stderr, hint);
+    }
   };
 
   await t.step("fail the run when the libraries inside are others", async () => {

@@ -9,6 +9,8 @@ import { fromFileUrl } from "@std/path";
 import { importArguments } from "../bin/toolchain.ts";
 import type { RunEvent } from "../lib/events.ts";
 import { type SimulatedContainer, SimulatedHost, whatIsMissing } from "../lib/simulated/host.ts";
+import { noteCase } from "./lab/cases.ts";
+import { LabHost, type TrialHost, UNTIL_SERVICES_RUN } from "./lab/host.ts";
 
 /** The root of the project, with a slash at its end. */
 export const project = fromFileUrl(new URL("..", import.meta.url));
@@ -18,6 +20,9 @@ const permissions = (["read", "write", "run", "env", "net"] as const)
 
 /** Why no host can be simulated here, as the end of a sentence; `undefined` where one can. */
 export const obstacle = permissions.length > 0 ? `needs ${permissions.join(" ")}` : await whatIsMissing();
+
+/** Where the lab is, when the cases are to run on hosts with real containers (`deno task lab`). */
+const lab = permissions.length > 0 ? undefined : Deno.env.get("PHOENIX_LAB");
 
 /** A run of a setup on the host. */
 export interface TrialRun {
@@ -35,11 +40,13 @@ export const PORTAINER: SimulatedContainer = { ctid: 901, hostname: "Portainer",
 
 /** A host of its own for one test. */
 export class Trial implements AsyncDisposable {
-  private constructor(readonly host: SimulatedHost, readonly ctid: number) {}
+  private constructor(readonly host: TrialHost, readonly ctid: number) {}
 
   /** Boots a host with one container. */
   static async begin(container: SimulatedContainer = PORTAINER): Promise<Trial> {
-    return new Trial(await SimulatedHost.temporary({ containers: [container] }), container.ctid);
+    const containers = [container];
+    const host = lab ? await LabHost.begin(lab, containers) : await SimulatedHost.temporary({ containers });
+    return new Trial(host, container.ctid);
   }
 
   /** The arguments with which Deno runs a setup as its first line says. */
@@ -84,6 +91,12 @@ await main(setup(${this.ctid}, "${await this.inside("hostname")}", async (${cont
     return stdout.trim();
   }
 
+  /** Stops the container, starts it, and waits until its services run, for which `pct` does not. */
+  async restart(how: "stop" | "shutdown" = "stop"): Promise<void> {
+    for (const command of [how, "start"]) await this.host.run("/usr/sbin/pct", [command, String(this.ctid)]);
+    await this.inside(UNTIL_SERVICES_RUN);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.close();
   }
@@ -107,6 +120,18 @@ export function eventsOf(stdout: string): RunEvent[] {
   return stdout.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
 }
 
+/** Whether the hosts are the lab's, with real containers, and no GPUs. */
+export const isLab = lab !== undefined;
+
+/** Runs the body of a test; the lab takes down what became of it and of its steps. */
+export function noted(
+  t: Deno.TestContext,
+  name: string,
+  body: (t: Deno.TestContext) => Promise<void>,
+): Promise<void> {
+  return lab ? noteCase(lab, t, name, body) : body(t);
+}
+
 /** Registers a test with a host of its own; it is ignored, saying why, where none can be simulated. */
 export function testOnHost(
   name: string,
@@ -117,8 +142,10 @@ export function testOnHost(
     name: obstacle === undefined ? name : `${name} (${obstacle})`,
     ignore: obstacle !== undefined,
     async fn(t) {
-      await using trial = await Trial.begin(container);
-      await fn(trial, t);
+      await noted(t, name, async (t) => {
+        await using trial = await Trial.begin(container);
+        await fn(trial, t);
+      });
     },
   });
 }

@@ -1,0 +1,20 @@
+/**
+ * What the sections of the benchmark work with.
+ *
+ * @module
+ */
+
+import type { Report } from "./report.ts";
+
+/** What a section works with. */
+export interface Bench {
+  readonly report: Report;
+  /** How often is measured what has a target. */
+  readonly runs: number;
+  /** How often is measured what takes long and is context only. */
+  readonly few: number;
+  /** A folder for its files. */
+  readonly work: string;
+  /** Says what is being measured. */
+  say(text: string): void;
+}

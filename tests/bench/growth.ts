@@ -1,0 +1,80 @@
+/**
+ * More steps, more output, more containers.
+ *
+ * @module
+ */
+
+import { SimulatedHost } from "../../lib/simulated/host.ts";
+import type { Bench } from "./bench.ts";
+import { BenchHost } from "./bench_host.ts";
+import { growth } from "./growth_setup.ts";
+import { interleaved, timed } from "./measure.ts";
+import { buildForms, fromSource } from "./ours.ts";
+
+/** Measures runs of 4 to 1,000 steps, of 1 GB of output, and of up to 50 containers at once. */
+export async function growing(bench: Bench): Promise<void> {
+  await moreSteps(bench);
+  await moreContainers(bench);
+}
+
+async function moreSteps({ report, runs, work, say }: Bench): Promise<void> {
+  say("growth: steps");
+  const forms = await buildForms(work, "growth_setup.ts", growth);
+  await using bench = await BenchHost.begin();
+  const program = (steps: number, output: Record<string, string> = {}) => ({
+    ...forms.script,
+    env: { PHOENIX_BENCH_STEPS: `${steps}`, ...output },
+  });
+  const each = (steps: number) => async () => Number((await bench.run(program(steps))).stderr) / steps;
+  const values = await interleaved(runs, {
+    "4, with the start": async () => (await bench.run(program(4))).milliseconds,
+    "each of 10": each(10),
+    "each of 100": each(100),
+    "each of 1,000": each(1000),
+  });
+  const medians = new Map(
+    [...values].map(([name, each]) => [name, report.add("steps with nothing to do", name, each)]),
+  );
+  report.target(
+    "four steps with nothing to do, `pct` at 0, with the start",
+    medians.get("4, with the start")! / 1000,
+    "<",
+    0.2,
+    "s",
+  );
+  report.target(
+    "time for a step: of 1,000 ÷ of 10",
+    medians.get("each of 1,000")! / medians.get("each of 10")!,
+    "≤",
+    1.2,
+  );
+
+  say("growth: output");
+  const peak = await bench.peak(program(1000, { PHOENIX_BENCH_OUTPUT: "1000000" }));
+  report.target("peak memory of 1,000 steps with 1 MB of output each", peak, "<", 200, "MiB");
+}
+
+async function moreContainers({ report, few, work, say }: Bench): Promise<void> {
+  say("growth: containers");
+  const fleet = Array.from({ length: 50 }, (_, i) => ({ ctid: 910 + i, hostname: `member-${i}` }));
+  await using host = await SimulatedHost.temporary({ containers: fleet });
+  const [deno, ...options] = (await fromSource("growth_setup.ts", growth)).argv;
+  for (const { ctid, hostname } of fleet) {
+    await Deno.writeTextFile(
+      `${work}/${ctid}.ts`,
+      `import { main, setup } from "${import.meta.resolve("../../lib/mod.ts")}";
+import { growth } from "${import.meta.resolve("./growth_setup.ts")}";
+await main(setup(${ctid}, "${hostname}", growth.needs, growth.perform));
+`,
+    );
+  }
+  const setUp = async ({ ctid }: { ctid: number }) => {
+    const args = [...options.slice(0, -2), `${work}/${ctid}.ts`, `${ctid}`];
+    const { code, stderr } = await host.run(deno, args, { env: { PHOENIX_BENCH_STEPS: "10" } });
+    if (code !== 0) throw new Error(`The setup of container ${ctid} ended with exit code ${code}: ${stderr}`);
+  };
+  for (const count of [1, 10, 50]) {
+    const values = await interleaved(few, { all: () => timed(() => Promise.all(fleet.slice(0, count).map(setUp))) });
+    report.add("containers at once, 10 steps each", `${count}`, values.get("all")!);
+  }
+}
