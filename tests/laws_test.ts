@@ -72,15 +72,11 @@ async function obeysTheLaws(ctid: number, t: Deno.TestContext): Promise<void> {
     reference = await stateOf(trial);
   });
 
-  await t.step(
-    "run twice, the second run is all unchanged, in two processes of pct beside those of snapshots",
-    async () => {
-      const { code, steps } = await run(trial, emitted);
-      assertEquals([code, unchanged(steps)], [0, []]);
-      const calls = (await trial.host.pctCalls()).filter(([subcommand]) => subcommand !== "listsnapshot");
-      assertEquals(calls.map(([subcommand]) => subcommand).sort(), ["exec", "status"]);
-    },
-  );
+  await t.step("run twice, the second run is all unchanged, in two processes of pct", async () => {
+    const { code, steps } = await run(trial, emitted);
+    assertEquals([code, unchanged(steps)], [0, []]);
+    assertEquals((await trial.host.pctCalls()).map(([subcommand]) => subcommand).sort(), ["exec", "status"]);
+  });
 
   await t.step("after random damage, one run mends it, and check mode predicts that", async () => {
     const done = (await damage(trial, random)).join("; ");

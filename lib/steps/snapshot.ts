@@ -46,12 +46,8 @@ export function snapshot(name: string, spec: SnapshotSpec = {}): Step {
   const within = milliseconds(spec.within ?? "10m");
   return {
     title: `snapshot ${name}`,
-    async probe(at) {
-      const names = await listSnapshots(at.host);
-      if (names.includes(name)) await requireWhole(at, name);
-      return names;
-    },
-    diff: (names) => names.includes(name) ? [] : [{ what: "snapshot", to: name }],
+    probe: (at) => isTaken(at, name),
+    diff: (taken) => taken ? [] : [{ what: "snapshot", to: name }],
     async apply(at) {
       const marker = stoppedMarker(at.container.ctid);
       // The note comes first: from here on, whoever finds the container stopped knows that it was this program.
@@ -73,24 +69,22 @@ export function snapshot(name: string, spec: SnapshotSpec = {}): Step {
       }
       if (failure !== undefined) throw failure;
     },
-  } satisfies Step<readonly string[]>;
+  } satisfies Step<boolean>;
 }
 
-/** The names of the snapshots, from the tree that `pct listsnapshot` draws. */
-async function listSnapshots(host: Reading["host"]): Promise<string[]> {
-  const result = await host.pctRead("listsnapshot");
-  const names = [...result.stdout.matchAll(/^ *`-> (\S+)/gm)].map(([, name]) => name!);
-  // Even a container without snapshots has the line "current".
-  if (result.code !== 0 || !names.includes("current")) throw failed("listsnapshot", result);
-  return names.filter((name) => name !== "current");
-}
-
-/** `pct listsnapshot` also shows a snapshot that is being taken or removed, and so does for ever what a power failure has left of one. */
-async function requireWhole({ host, container: { ctid } }: Reading, name: string): Promise<void> {
-  const config = await (await host.file(`/etc/pve/lxc/${ctid}.conf`))?.text() ?? "";
-  const part = config.split(/^(?=\[)/m).find((part) => part.startsWith(`[${name}]\n`)) ?? "";
-  const state = /^snapstate: (\S+)$/m.exec(part)?.[1];
-  if (state === undefined) return;
+/**
+ * Whether there is a snapshot of this name, from the container's configuration: where Proxmox keeps them, and a file that takes no
+ * process of `pct` to read. One that is being taken or removed stands there too, and for ever what a power failure has left of one.
+ */
+async function isTaken({ host, container: { ctid } }: Reading, name: string): Promise<boolean> {
+  const path = `/etc/pve/lxc/${ctid}.conf`;
+  const config = await (await host.file(path))?.text();
+  if (config === undefined) {
+    throw new Failure(ExitCode.Step, `Cannot look for the snapshot "${name}" as there is no "${path}"`);
+  }
+  const part = config.split(/^(?=\[)/m).find((part) => part.startsWith(`[${name}]\n`));
+  const state = part && /^snapstate: (\S+)$/m.exec(part)?.[1];
+  if (state === undefined) return part !== undefined;
   throw new Failure(
     ExitCode.Step,
     `The snapshot "${name}" is not whole: Proxmox has it in the state "${state}", as the host may have gone down meanwhile`,

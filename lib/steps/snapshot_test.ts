@@ -7,7 +7,7 @@ import type { Host } from "../host.ts";
 import type { PctResult } from "../pct.ts";
 import { snapshot } from "./snapshot.ts";
 
-/** A container in Proxmox, as `pct` shows it. `refusals` are what the next calls of a subcommand answer. */
+/** A container in Proxmox, as `pct` and its configuration show it. `refusals` are what the next calls of a subcommand answer. */
 function proxmox(names: string[], refusals: Record<string, (string | undefined)[]> = {}) {
   const calls: string[] = [];
   const files = new Set<string>();
@@ -16,11 +16,8 @@ function proxmox(names: string[], refusals: Record<string, (string | undefined)[
     Promise.resolve({ code, stdout, stderr });
   const host: Partial<Host> = {
     pctRead(subcommand) {
-      if (subcommand === "status") return result(0, `status: ${state.running ? "running" : "stopped"}\n`);
-      const tree = names.map((name, i) =>
-        `${" ".repeat(i)}\`-> ${name.padEnd(28)}2026-11-22 17:40:40     no-description\n`
-      );
-      return result(0, `${tree.join("")}${" ".repeat(names.length)}\`-> current                 You are here!\n`);
+      assertEquals(subcommand, "status");
+      return result(0, `status: ${state.running ? "running" : "stopped"}\n`);
     },
     pctWrite(subcommand, args) {
       calls.push([subcommand, ...args].join(" "));
@@ -33,12 +30,18 @@ function proxmox(names: string[], refusals: Record<string, (string | undefined)[
     },
     file: (path) =>
       Promise.resolve(
-        path === "/etc/pve/lxc/901.conf" ? hostFile(path, state.config) : undefined,
+        path === "/etc/pve/lxc/901.conf" ? hostFile(path, state.config || configOf(names)) : undefined,
       ),
     writeFile: (path) => Promise.resolve(void (files.add(path), calls.push("note"))),
     removeFile: (path) => Promise.resolve(void (files.delete(path), calls.push("no note"))),
   };
   return { host, calls, files, state, names };
+}
+
+/** The configuration as Proxmox writes it: a part for each snapshot, and what is pending until the next start. */
+function configOf(names: readonly string[]): string {
+  const parts = names.map((name) => `\n[${name}]\n#a comment\nhostname: a\nsnaptime: 1763833240\n`);
+  return `hostname: a\nparent: ${names.at(-1)}\n\n[pve:pending]\nhostname: b\n${parts.join("")}`;
 }
 
 const ready = () => new StubContainer(on("is-system-running", "running"));
@@ -159,9 +162,13 @@ Deno.test("a lock is waited for", async () => {
   assertEquals(calls.filter((call) => call.startsWith("shutdown")).length, 3);
 });
 
-Deno.test("a listing that is none is not taken for an empty one", async () => {
-  const host = { pctRead: () => Promise.resolve({ code: 0, stdout: "", stderr: "" }) };
-  await assertRejects(() => ensure(snapshot("base"), ready(), { host }), StepFailed, '"pct listsnapshot" failed');
+Deno.test("a configuration that is not there is not taken for one without snapshots", async () => {
+  const host = { file: () => Promise.resolve(undefined) };
+  await assertRejects(
+    () => ensure(snapshot("base"), ready(), { host }),
+    StepFailed,
+    'Cannot look for the snapshot "base" as there is no "/etc/pve/lxc/901.conf"',
+  );
 });
 
 Deno.test("names that Proxmox refuses are refused when the step is described", () => {

@@ -820,13 +820,6 @@ export const FAULTS: readonly FaultCase[] = [
     besides: stillRunning,
   },
   {
-    fault: "pct listsnapshot says something else",
-    setup: patient,
-    set: { answers: "listsnapshot 0\ngarbage" },
-    code: 4,
-    says: /listsnapshot.* failed/,
-  },
-  {
     fault: "pct snapshot never ends",
     setup: hasty,
     set: { hang: "snapshot" },
