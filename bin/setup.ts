@@ -15,6 +15,10 @@ import { SimulatedHost } from "../lib/simulated/host.ts";
 import { availableSetups, selected, setupFile } from "./setups.ts";
 import { importArguments, inForeground } from "./toolchain.ts";
 
+const USAGE = `Usage: deno task setup <CTID> [options]
+
+The options are those of the setup: deno task setup ${availableSetups()[0]} --help`;
+
 const state = fileURLToPath(import.meta.resolve("../.simulated"));
 
 /** The options of Deno in the first line of a setup: what it is permitted when it is run by its name. */
@@ -28,7 +32,12 @@ function permissionsOf(setup: string): string[] {
 }
 
 async function run(args: string[]): Promise<number> {
-  const [ctid] = selected(readArguments(args).positional.slice(0, 1), false, availableSetups());
+  const { help, positional } = readArguments(args);
+  if (help && positional.length === 0) {
+    console.log(USAGE);
+    return 0;
+  }
+  const [ctid] = selected(positional.slice(0, 1), false, availableSetups());
   const setup = setupFile(ctid!);
   const argv = ["run", ...await importArguments(), ...permissionsOf(setup), setup, ...args];
   const streams = { stdin: "null", stdout: "inherit", stderr: "inherit" } as const;

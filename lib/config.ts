@@ -329,5 +329,5 @@ function found(value: unknown): string {
   if (value === undefined) return "nothing";
   const json = JSON.stringify(value);
   const type = Array.isArray(value) ? "the array " : typeof value === "object" && value !== null ? "the object " : "";
-  return type + (head(json, 77));
+  return type + head(json, 77);
 }

@@ -95,7 +95,7 @@ export interface Connection extends Container {
 const OPEN_TIMEOUT = 60_000;
 
 /** How long a container that a backup or a snapshot has locked is waited for, in milliseconds. */
-const LOCK_TIMEOUT = 15 * 60_000;
+export const LOCK_TIMEOUT = 15 * 60_000;
 
 /** How long a container that was running and refuses a shell is tried again, in milliseconds: one that is rebooted does for a moment. */
 const REFUSAL_TIMEOUT = 10_000;
@@ -140,6 +140,8 @@ export class PctContainer implements Connection {
     if (!this.#session?.alive) {
       const session = await this.#openSession();
       try {
+        // A session that was prepared is there at once, also for what a run that was interrupted still does.
+        this.#requireGoingOn();
         this.#hooks.onOpen?.(session.hello);
         this.#requireSame(session.hello);
       } catch (error) {
@@ -191,9 +193,7 @@ export class PctContainer implements Connection {
     const started = performance.now();
     let said = "";
     for (let pause = 250;; pause = Math.min(pause * 2, 2_000)) {
-      if (signal.aborted) {
-        throw new SessionLost(`Cannot open a session with container ${this.ctid} as the run was interrupted`);
-      }
+      this.#requireGoingOn();
       try {
         return await Session.open(this.#pct, this.ctid, OPEN_TIMEOUT, signal);
       } catch (error) {
@@ -207,6 +207,12 @@ export class PctContainer implements Connection {
         said = why;
         await new Promise((resolve) => setTimeout(resolve, pause));
       }
+    }
+  }
+
+  #requireGoingOn(): void {
+    if (this.#interrupted.signal.aborted) {
+      throw new SessionLost(`Cannot open a session with container ${this.ctid} as the run was interrupted`);
     }
   }
 

@@ -286,3 +286,15 @@ Deno.test("output as text has no newline at its end; the evidence has its last 1
   const cut = failureOf(new Output("c", { code: 1, stdout: encode(`${"é".repeat(10_000)}x`), stderr: encode("") }));
   assertEquals(cut.evidence.stdout, `…${"é".repeat(8191)}x`);
 });
+
+// DESIGN 2: a signal can come while `pct status` is asked, when the prepared session is there and nobody has used it yet.
+testContainer("after an interruption nothing is run in a session that was prepared", async (container, { folder }) => {
+  const later = new PctContainer(new Pct(`${folder}/pct`), 901);
+  container.prepare();
+  await later.open();
+  await container.interrupt();
+  const marker = `${folder}/marker`;
+  await assertRejects(() => container.write(sh`touch ${marker}`), SessionLost, "interrupted");
+  await assertRejects(() => Deno.stat(marker), Deno.errors.NotFound);
+  await later.close();
+});

@@ -20,6 +20,8 @@ const NEWS = 100;
 export class Ending {
   /** Rejects when the run is to end, with the reason. */
   readonly asked: Promise<never>;
+  /** Whether {@linkcode asked} has rejected. */
+  isAsked = false;
   readonly #timer: ReturnType<typeof setTimeout>;
   #closed = false;
   #host: Host | undefined;
@@ -35,7 +37,7 @@ export class Ending {
   ) {
     const { promise, reject } = Promise.withResolvers<never>();
     this.asked = promise;
-    promise.catch(() => {});
+    promise.catch(() => this.isAsked = true);
     listen.onSignal((signal) =>
       reject(
         new Failure(CODES[signal], `Ended by ${signal}`, {
@@ -43,7 +45,8 @@ export class Ending {
         }),
       )
     );
-    listen.onUnhandled(reject);
+    // What a run leaves behind when it has ended is no reason to end it.
+    listen.onUnhandled((error) => this.#closed ? undefined : reject(error));
     this.#timer = setTimeout(
       () => reject(new Failure(ExitCode.Timeout, `The run did not end within ${formatDuration(timeout)}`)),
       timeout,
@@ -89,9 +92,13 @@ export class Ending {
 
   /** Lets nothing change the host any more, tells what has begun to that it is over, and waits for it. */
   async close(): Promise<void> {
-    clearTimeout(this.#timer);
     this.#closed = true;
     this.#host?.interrupt();
     await this.#changing;
+  }
+
+  /** Lets the deadline pass: the process is about to end. */
+  stopTimer(): void {
+    clearTimeout(this.#timer);
   }
 }

@@ -178,8 +178,7 @@ export class Engine {
         state = await step.probe(at);
       } catch (error) {
         // What an earlier step would have made is not there: nobody can look at what stands on it. A lost session is another matter.
-        const predicted = this.results.some(({ outcome }) => outcome === "would change");
-        if (check && predicted && error instanceof Failure && error.exitCode !== Code.Container) {
+        if (check && this.#changeAhead() && error instanceof Failure && error.exitCode !== Code.Container) {
           return finish("would change", [], `cannot be told before the steps above are done: ${error.message}`);
         }
         throw error;
@@ -257,7 +256,7 @@ export function describe({ what, from, to }: Difference): string {
   return to === undefined ? `${what}: ${from} (to go)` : `${what}: ${from} -> ${to}`;
 }
 
-/** Cuts output into lines as it comes. A line of more than 4,096 characters is handed on in parts, with the mark of a cut. */
+/** Cuts output into lines as it comes. Of a line whose end is awaited, each 4,096 characters are handed on, with the mark of a cut. */
 class LineReader {
   readonly #onLine: (line: string, stream: "stdout" | "stderr") => void;
   readonly #rest = { stdout: "", stderr: "" };

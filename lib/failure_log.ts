@@ -7,7 +7,7 @@
 import { REVISION, VERSION } from "./build.ts";
 import type { ConfigurationError } from "./config.ts";
 import { StepFailed } from "./engine.ts";
-import { CommandFailed, ExitCode, Failure, messageOf } from "./errors.ts";
+import { CommandFailed, ExitCode, Failure, messageOf, SessionLost } from "./errors.ts";
 import type { Report, RunEvent } from "./events.ts";
 import { hintFor, meaningOf } from "./explain.ts";
 import { notPermitted, type Refusal, refusalIn } from "./permission.ts";
@@ -30,7 +30,8 @@ export function logFailure(run: FailedRun, error: unknown): ExitCode {
   if (!(error instanceof Failure) || refusalIn(error)) return logDefect(run, error);
   if (!(error instanceof StepFailed)) {
     message(run, "fatal", error.message);
-    if (error.hint !== undefined) message(run, "info", `What to do: ${error.hint}`);
+    const hint = error.hint ?? (error instanceof SessionLost ? hintFor(error.message) : undefined);
+    if (hint !== undefined) message(run, "error", `What to do: ${hint}`);
     return error.exitCode;
   }
   const evidence = error.cause instanceof CommandFailed ? error.cause.evidence : undefined;
@@ -57,7 +58,7 @@ function logDefect(run: FailedRun, error: unknown, step?: string): ExitCode {
   const configured = refusal && namedByConfiguration(run, refusal);
   if (configured) {
     message(run, "fatal", configured.message);
-    message(run, "info", `What to do: ${configured.hint}`);
+    message(run, "error", `What to do: ${configured.hint}`);
     return configured.exitCode;
   }
   if (refusal) {
@@ -69,14 +70,14 @@ function logDefect(run: FailedRun, error: unknown, step?: string): ExitCode {
     );
     message(
       run,
-      "info",
+      "error",
       declaration === undefined
         ? "What to do: a setup cannot be permitted this; do it inside the container"
         : `What to do: declare it in the setup: ${declaration}, and build the executable again`,
     );
   } else {
     message(run, "fatal", `Defect${where}: ${messageOf(error)}`);
-    message(run, "info", `What to do: report it with these lines (version ${VERSION}, ${REVISION})`);
+    message(run, "error", `What to do: report it with these lines (version ${VERSION}, ${REVISION})`);
     if (error instanceof Error && error.stack) message(run, "error", error.stack);
   }
   return ExitCode.Defect;

@@ -7,7 +7,7 @@
 import { dirname } from "@std/path";
 import { Output } from "./container.ts";
 import { ExitCode, Failure, messageOf } from "./errors.ts";
-import type { Pct, PctResult } from "./pct.ts";
+import { endChild, LAST_OUTPUT, type Pct, type PctResult } from "./pct.ts";
 import { within } from "./time.ts";
 
 /** How an HTTP request is made. */
@@ -55,8 +55,8 @@ export interface HostReader {
     path: string,
   ): Promise<readonly { readonly name: string; readonly kind: "file" | "folder" | "other" }[] | undefined>;
   /** Asks `pct` something about this run's container. */
-  pctRead(subcommand: "status" | "config" | "listsnapshot"): Promise<PctResult>;
-  /** Runs a program that changes nothing, for a minute at the most. Any exit code is an answer. */
+  pctRead(subcommand: "status"): Promise<PctResult>;
+  /** Runs a program that changes nothing, for a minute at the most. Any exit code is an answer; more output than 64 MiB is none. */
   read(program: string, args: readonly string[]): Promise<Output>;
 }
 
@@ -77,7 +77,7 @@ export interface Host extends HostReader {
     args: readonly string[],
     timeout: number,
   ): Promise<PctResult>;
-  /** Runs a program that may change something, for at most `timeout` milliseconds. Any exit code is an answer. */
+  /** Runs a program that may change something, for at most `timeout` milliseconds; otherwise like {@linkcode HostReader.read}. */
   write(program: string, args: readonly string[], timeout: number): Promise<Output>;
   /** Tells the programs that run to end. A `pct` that changes something is left to itself. */
   interrupt(): void;
@@ -89,8 +89,8 @@ const LARGEST_TEXT = 16 * 1024 * 1024;
 /** How long an edit waits for those of others, in milliseconds; each takes a few. */
 const EDIT_TIMEOUT = 60_000;
 
-/** How long the output of a program that has ended is waited for, in milliseconds: a daemon that it has started may hold the pipes. */
-const LAST_OUTPUT = 1_000;
+/** How much of stdout, and how much of stderr, a program may write, in bytes. */
+const LARGEST_OUTPUT = 64 * 1024 * 1024;
 
 /** The host that this program runs on, for the run of one container. */
 export function thisHost(pct: Pct, ctid: number): Host {
@@ -130,7 +130,7 @@ export function thisHost(pct: Pct, ctid: number): Host {
     pctWrite: (subcommand, args, timeout) => pct.run([subcommand, String(ctid), ...args], timeout, "leave"),
     write: (program, args, timeout) => runProgram(program, args, timeout, programs),
     interrupt() {
-      for (const child of programs) end(child, "SIGTERM");
+      for (const child of programs) endChild(child, "SIGTERM");
     },
   };
 }
@@ -190,16 +190,15 @@ async function file(path: string): Promise<HostFile | undefined> {
   const state = [path, info.dev, info.ino, info.size, info.mtime?.getTime(), info.ctime?.getTime()].join();
   const isSettled = info.ctime !== null && Date.now() - info.ctime.getTime() > 100;
   const stream = (from = 0) => {
-    let handle: Deno.FsFile;
-    // Opened when it is read: a stream that nobody reads must not hold a file.
+    let handle: Deno.FsFile | undefined;
     return new ReadableStream<Uint8Array>({
-      async start() {
-        handle = await reading(path, () => Deno.open(path));
-        if (from > 0) await handle.seek(from, Deno.SeekMode.Start);
-      },
       async pull(controller) {
+        if (handle === undefined) {
+          handle = await reading(path, () => Deno.open(path));
+          await handle.seek(from, Deno.SeekMode.Start);
+        }
         const buffer = new Uint8Array(128 * 1024);
-        const read = await reading(path, () => handle.read(buffer));
+        const read = await reading(path, () => handle!.read(buffer));
         if (read === null) {
           handle.close();
           controller.close();
@@ -207,8 +206,9 @@ async function file(path: string): Promise<HostFile | undefined> {
           controller.enqueue(buffer.subarray(0, read));
         }
       },
-      cancel: () => handle.close(),
-    });
+      cancel: () => handle?.close(),
+      // Opened when it is read: a stream that nobody reads must not hold a file.
+    }, { highWaterMark: 0 });
   };
   return {
     path,
@@ -287,11 +287,16 @@ async function runProgram(
 ): Promise<Output> {
   const child = start(program, args);
   running.add(child);
-  const stdout = gather(child.stdout);
-  const stderr = gather(child.stderr);
+  let isTooMuch = false;
+  const onTooMuch = () => {
+    isTooMuch = true;
+    endChild(child, "SIGKILL");
+  };
+  const stdout = gather(child.stdout, onTooMuch);
+  const stderr = gather(child.stderr, onTooMuch);
   const status = await within(child.status, timeout);
   running.delete(child);
-  if (status === undefined) end(child, "SIGKILL");
+  if (status === undefined) endChild(child, "SIGKILL");
   await within(Promise.all([stdout.ended, stderr.ended]), LAST_OUTPUT);
   for (const output of [stdout, stderr]) await output.cancel();
   if (status === undefined) {
@@ -300,22 +305,26 @@ async function runProgram(
       `"${program}" did not end on the host within ${timeout / 1000} s and was ended`,
     );
   }
+  if (isTooMuch) {
+    throw new Failure(
+      ExitCode.Step,
+      `Cannot hold the output of "${program}" on the host as it exceeds ${LARGEST_OUTPUT} bytes; it was ended`,
+    );
+  }
   const { code } = status;
   return new Output([program, ...args].join(" "), { code, stdout: await stdout.bytes(), stderr: await stderr.bytes() });
 }
 
-function end(child: Deno.ChildProcess, signal: Deno.Signal): void {
-  try {
-    child.kill(signal);
-  } catch { /* It has just ended by itself. */ }
-}
-
-/** Reads a stream until it ends or is cancelled. */
-function gather(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+/** Reads a stream until it ends, is cancelled, or is too much. */
+function gather(stream: ReadableStream<Uint8Array<ArrayBuffer>>, onTooMuch: () => void) {
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   const reader = stream.getReader();
   const ended = (async () => {
-    for (let read; !(read = await reader.read()).done;) chunks.push(read.value);
+    let size = 0;
+    for (let read; !(read = await reader.read()).done;) {
+      if ((size += read.value.length) > LARGEST_OUTPUT) return onTooMuch();
+      chunks.push(read.value);
+    }
   })();
   return { ended, cancel: () => reader.cancel(), bytes: () => new Blob(chunks).bytes() };
 }

@@ -9,7 +9,7 @@ import { basename } from "@std/path";
 import { type Arguments, readArguments, usage } from "./arguments.ts";
 import { REVISION, VERSION } from "./build.ts";
 import { ConfigurationError, ContainerConfig, HypervisorConfig } from "./config.ts";
-import type { Connection } from "./container.ts";
+import { type Connection, LOCK_TIMEOUT } from "./container.ts";
 import { head } from "./cut.ts";
 import { Ending } from "./ending.ts";
 import { Engine } from "./engine.ts";
@@ -57,6 +57,9 @@ const START_AGAIN = 10 * 60_000;
 /** How long ending what runs inside may take after a signal; the orchestrator kills what does not end. */
 const CLEAN_UP = 4_000;
 
+/** How long a reader of stdout or stderr is waited for when the run was asked to end, in milliseconds. */
+const LAST_WORDS = 400;
+
 /**
  * Runs a setup from its command line to its exit code. Handles every error there is; the process ends in {@linkcode exitScript} and
  * nowhere else.
@@ -81,10 +84,24 @@ export async function main(setup: Setup, surroundings: Surroundings = theseSurro
     if (!await within(cleanUp(run), CLEAN_UP)) {
       message(run, "warning", `Cannot clean up within ${formatDuration(CLEAN_UP)}`);
     }
-    const again = [surroundings.program, ...surroundings.args].map(visibleArgument).join(" ");
-    code = logFailure({ report: run.log.report, again, corePaths: run.corePaths }, reason);
+    code = fail(run, reason);
+  }
+  if (!run.ending.isAsked) {
+    // A reader can be slow, or stalled: the run is not over before it has taken all but the last line.
+    await Promise.race([surroundings.drain(), run.ending.asked]).catch((reason) => code = fail(run, reason));
   }
   await exitScript(run, code);
+}
+
+/** Logs why the run fails, and gives its exit code. */
+function fail(run: Run, reason: unknown): ExitCode {
+  const { program, args } = run.surroundings;
+  // Each as a word that a shell takes, but for what no command line can hold.
+  const word = (text: string) => text.includes("\0") || !text.isWellFormed() ? visibleArgument(text) : quote(text);
+  // A source file runs only where its imports resolve, and its container may be a simulated one: the task knows.
+  const command = program.endsWith(".ts") ? ["deno", "task", "setup"] : [program];
+  const again = [...command, ...args].map(word).join(" ");
+  return logFailure({ report: run.log.report, again, corePaths: run.corePaths }, reason);
 }
 
 /** Ends what still runs inside; a container that was stopped for a moment is started again. Gives true when it is done. */
@@ -188,18 +205,16 @@ export async function checkContainerExists(run: Run): Promise<void> {
     return { code, stdout, stderr, status: /^status: (running|stopped)$/m.exec(stdout)?.[1] };
   };
   let answer = await ask();
-  let waited = false;
+  const deadline = performance.now() + LOCK_TIMEOUT;
+  let told = "";
   // A backup may stop a container for a while. It unlocks it a moment before it starts it: hence one more look in the end.
   for (let locked = true; locked && answer.status === "stopped"; answer = await ask()) {
     const lock = run.surroundings.lockedBy(ctid);
-    if (lock === undefined && !waited) break;
+    if ((lock === undefined && told === "") || performance.now() >= deadline) break;
     locked = lock !== undefined;
-    waited = true;
-    message(
-      run,
-      "warning",
-      `Waiting for container ${ctid}, which is stopped and ${locked ? `locked (${lock})` : "unlocked"}`,
-    );
+    const why = `Waiting for container ${ctid}, which is stopped and ${locked ? `locked (${lock})` : "unlocked"}`;
+    if (why !== told) message(run, "warning", why);
+    told = why;
     await new Promise((resolve) => setTimeout(resolve, 5_000));
   }
   const { code, stdout, stderr, status } = answer;
@@ -208,7 +223,16 @@ export async function checkContainerExists(run: Run): Promise<void> {
     if (status === "running") return;
     // One that a run of ours has stopped is started again, by whoever holds the lock.
     if (!run.arguments.check && await run.surroundings.host(ctid).file(stoppedMarker(ctid))) return;
-    throw new Failure(ExitCode.Container, `Container ${ctid} is stopped`, { hint: `Start it: pct start ${ctid}` });
+    const lock = run.surroundings.lockedBy(ctid);
+    throw new Failure(
+      ExitCode.Container,
+      `Container ${ctid} is stopped${lock === undefined ? "" : ` and locked (${lock})`}`,
+      {
+        hint: lock === undefined
+          ? `Start it: pct start ${ctid}`
+          : "Look at its tasks in Proxmox: where none is under way, the lock is a left-over of one that was cut off",
+      },
+    );
   }
   const said = (stderr || stdout).trim();
   if (code === undefined) {
@@ -440,7 +464,6 @@ function readConfiguration(run: Run) {
  */
 export async function exitScript(run: Run, code: ExitCode): Promise<void> {
   const { surroundings, log, engine } = run;
-  // Nothing comes after the last line: from there to the end nobody else has a turn.
   await run.container?.close();
   const results = engine?.results ?? [];
   const outcomes: Partial<Record<Outcome, number>> = {};
@@ -460,8 +483,11 @@ export async function exitScript(run: Run, code: ExitCode): Promise<void> {
     });
   }
   run.lock?.release();
-  log.flush();
+  log.close();
   surroundings.pct.abandon();
+  // Whoever asks for the end now gets it at once, but no other exit code than the last line says.
+  await Promise.race([surroundings.drain(), run.ending.asked.catch(() => surroundings.drain(LAST_WORDS))]);
+  run.ending.stopTimer();
   surroundings.exit(code);
 }
 
@@ -491,7 +517,8 @@ function begin(setup: Setup, surroundings: Surroundings): Run {
       return undefined;
     }
   };
-  const level = (environment("PHOENIX_LOG_LEVEL") ?? "").toUpperCase();
+  const wanted = environment("PHOENIX_LOG_LEVEL") ?? "";
+  const level = wanted.toUpperCase();
   const levels = { DEBUG: "DEBUG", INFO: "INFO", WARN: "WARN", WARNING: "WARN", ERROR: "ERROR" } as const;
   const known = Object.hasOwn(levels, level) ? levels[level as keyof typeof levels] : undefined;
   const log = new RunLog({
@@ -524,7 +551,7 @@ function begin(setup: Setup, surroundings: Surroundings): Run {
       message(
         run,
         "warning",
-        `Cannot use PHOENIX_LOG_LEVEL ${visibleArgument(level)}: expected DEBUG, INFO, WARN or ERROR`,
+        `Cannot use PHOENIX_LOG_LEVEL ${JSON.stringify(head(wanted, 64))}: expected DEBUG, INFO, WARN or ERROR`,
       );
     }
   }

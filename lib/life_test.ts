@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { withSteppingClock } from "../tests/clock.ts";
 import { hostFile } from "../tests/host_files.ts";
 import { StubContainer, type StubOptions, type StubRun, stubSurroundings } from "../tests/stubs.ts";
 import type { Step } from "./engine.ts";
@@ -141,7 +142,8 @@ Deno.test("a stopped container ends the run with exit code 3 and the command tha
   const run = await live({ status: "status: stopped\n" });
   assertEquals(run.code, 3);
   assertStringIncludes(run.stderr, "Container 901 is stopped");
-  assertStringIncludes(run.stdout, "pct start 901");
+  // Also on a terminal, which shows no INFO, and with --quiet.
+  assertStringIncludes(run.stderr, ": What to do: Start it: pct start 901");
 });
 
 // DESIGN 6: a container that lives on another node of the cluster is said to be there.
@@ -236,7 +238,7 @@ Deno.test("a defect ends the run with exit code 70", async () => {
       )),
   );
   assertEquals(refused.code, 70);
-  assertStringIncludes(refused.stdout, 'declare it in the setup: { addresses: ["10.0.0.5:80"] }');
+  assertStringIncludes(refused.stderr, 'declare it in the setup: { addresses: ["10.0.0.5:80"] }');
 });
 
 Deno.test("a step that is not awaited is found out", async () => {
@@ -524,4 +526,40 @@ Deno.test("--quiet shows nothing of a run that goes well; --help and --version r
     (await live({ args: ["--version"] })).stdout,
     /^phoenix_hypervisor_setup_901 \d+\.\d+\.\d+ \(development\) Portainer\n$/,
   );
+});
+
+// A lock that a crash of the host has left behind never goes: it must not take the two hours of a run.
+Deno.test("a container that stays stopped and locked is given up, and said to be locked", async () => {
+  const [surroundings, run] = stubSurroundings({ status: "status: stopped\n" });
+  const { setTimeout: wait } = globalThis;
+  globalThis.setTimeout = ((act: () => void, ms: number) => wait(act, ms === 5_000 ? 0 : ms)) as typeof setTimeout;
+  try {
+    let looks = 0;
+    // As good as for ever.
+    const lockedBy = () => ++looks > 500 ? undefined : "backup";
+    await withSteppingClock(() => main(empty, { ...surroundings, lockedBy }), 10_000);
+  } finally {
+    globalThis.setTimeout = wait;
+  }
+  assertEquals(run.exits, [3]);
+  assertEquals(run.stderr.match(/Waiting for container 901/g)?.length, 1);
+  assertStringIncludes(run.stderr, "Container 901 is stopped and locked (backup)");
+});
+
+Deno.test("the line to run again is one that a shell understands, whatever the arguments", async () => {
+  const failing = setup(901, "Portainer", async ({ ensure }) => {
+    await ensure({
+      ...step("x", false),
+      apply: () => Promise.reject(new CommandFailed("no", { command: "x", code: 1, stdout: "", stderr: "" })),
+    });
+  });
+  const path = `/var/log/${"long/".repeat(20)}$(reboot) it's.log`;
+  const run = await live({ args: ["--log-file", path, "901"] }, failing);
+  assertStringIncludes(
+    run.stderr,
+    `phoenix_hypervisor_setup_901 --log-file '/var/log/${"long/".repeat(20)}$(reboot) it'\\''s.log' 901\n`,
+  );
+  // The source of a setup, as `deno task setup` runs it.
+  const source = await live({ program: "/root/project/setups/901.ts" }, failing);
+  assertStringIncludes(source.stderr, ": Run again: deno task setup 901\n");
 });

@@ -10,14 +10,9 @@ import { CUT, head } from "./cut.ts";
 import { describe } from "./engine.ts";
 import { messageOf } from "./errors.ts";
 import type { Outcome, RunEvent } from "./events.ts";
+import type { TextSink } from "./output.ts";
 import { type Secret, SHORTEST_SECRET } from "./secret.ts";
 import { formatDuration } from "./time.ts";
-
-/** Takes text for a stream. */
-export interface TextSink {
-  /** Writes all of `text`, at once. Never throws. */
-  write(text: string): void;
-}
 
 /** A file that is only ever appended to. */
 export interface LogFile {
@@ -132,6 +127,7 @@ export class RunLog {
   readonly #logger: Logger;
   readonly #console: ConsoleHandler;
   readonly #file: FileHandler;
+  #closed = false;
   #concealed: readonly (readonly [form: string, name: string])[] = [];
 
   /** Starts a log. Until {@linkcode openFile} is called, the lines for the file are kept. */
@@ -143,12 +139,17 @@ export class RunLog {
       : options.form === "json"
       ? new JsonHandler(options)
       : new LineHandler({ ...options, program });
+    this.#console.onLeftOut = (lines) => {
+      const text = `(${lines} lines of output are left out on stdout, as nobody read them in time)`;
+      this.report({ event: "message", level: "info", text });
+    };
     this.#file = new FileHandler("INFO", `${program}[${Deno.pid}]`);
     this.#logger = new Logger(program, "DEBUG", { handlers: [this.#console, this.#file] });
   }
 
   /** Logs an event. */
   readonly report = (event: RunEvent): void => {
+    if (this.#closed) return;
     const level = levelOf(event);
     // Output can come by the gigabyte, and mostly nobody wants it.
     if (event.event === "output" && this.#console.level > LogLevels[level] && this.#file.level > LogLevels[level]) {
@@ -215,6 +216,12 @@ export class RunLog {
     this.#file.flush();
   }
 
+  /** Writes out everything, and takes nothing any more: the last line stays the last one. */
+  close(): void {
+    this.flush();
+    this.#closed = true;
+  }
+
   #redact(text: string): string {
     for (const [form, name] of this.#concealed) text = text.replaceAll(form, () => name);
     if (this.#concealed.length === 0 || !text.includes(CUT)) return text;
@@ -237,30 +244,6 @@ export class RunLog {
     }
     return start[1] + part.slice(start[0], Math.max(start[0], part.length - end[0])) + end[1];
   }
-}
-
-/** How often a reader that is slow is waited for, 10 ms each time. */
-const PATIENCE = 500;
-
-/** stdout or stderr of this process. A reader that went away, or takes nothing for 5 seconds, is no reason to stop. */
-export function processSink(stream: { writeSync(bytes: Uint8Array): number }): TextSink {
-  let gone = false;
-  return {
-    write(text) {
-      const bytes = new TextEncoder().encode(text);
-      let patience = PATIENCE;
-      for (let at = 0; !gone && at < bytes.length;) {
-        try {
-          at += stream.writeSync(bytes.subarray(at));
-          patience = PATIENCE;
-        } catch (error) {
-          // Who made the pipe can have made it one that does not wait for its reader.
-          if (!(error instanceof Deno.errors.WouldBlock) || patience-- === 0) gone = true;
-          else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-        }
-      }
-    },
-  };
 }
 
 function levelOf(event: RunEvent): LevelName {
@@ -350,6 +333,12 @@ function eventOf(record: LogRecord): RunEvent {
   return record.args[0] as RunEvent;
 }
 
+/** Whether it is what may come by the gigabyte. */
+function isOutput(record: LogRecord): boolean {
+  const { event } = eventOf(record);
+  return event === "output" || event === "step progress";
+}
+
 function fatalName(levelName: string): string {
   return levelName === "CRITICAL" ? "FATAL" : levelName;
 }
@@ -360,8 +349,14 @@ function stampedLines(record: LogRecord, program: string, text = record.msg): st
   return text.split("\n").map((line) => `${stamp}${line}\n`).join("");
 }
 
+/** How much waits for a reader, in characters, before output is left out for who reads too slowly. */
+const LONGEST_QUEUE = 8 * 1024 * 1024;
+
 abstract class ConsoleHandler extends BaseHandler {
   protected readonly options: LogOptions;
+  /** Is told how many lines of output were left out, when something follows them. */
+  onLeftOut: (lines: number) => void = () => {};
+  #leftOut = 0;
 
   constructor(options: LogOptions) {
     super(options.level);
@@ -369,7 +364,12 @@ abstract class ConsoleHandler extends BaseHandler {
   }
 
   override handle(record: LogRecord): void {
-    if (this.wants(record)) this.show(record);
+    if (!this.wants(record)) return;
+    if (isOutput(record) && (this.sink(record).waiting ?? 0) > LONGEST_QUEUE) return void this.#leftOut++;
+    const leftOut = this.#leftOut;
+    this.#leftOut = 0;
+    if (leftOut > 0) this.onLeftOut(leftOut);
+    this.show(record);
   }
 
   protected wants(record: LogRecord): boolean {
@@ -411,6 +411,9 @@ const MARKS: Record<Outcome, [mark: string, color: number]> = {
   skipped: ["-", 90],
   failed: ["✖", 31],
 };
+
+/** How much waits for a terminal, in characters, before the live line is no longer drawn. */
+const LONGEST_QUEUE_OF_FRAMES = 4096;
 
 const SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
 
@@ -498,7 +501,8 @@ class TerminalHandler extends ConsoleHandler {
   }
 
   #draw(): void {
-    if (!this.#live || !this.options.color) return;
+    // Frames are for now: a terminal that is stopped does not want them later.
+    if (!this.#live || !this.options.color || (this.options.stdout.waiting ?? 0) > LONGEST_QUEUE_OF_FRAMES) return;
     const spinner = SPINNER[this.#frame++ % SPINNER.length]!;
     const since = formatDuration(performance.now() - this.#live.since);
     const line = `  ${spinner} ${this.#live.title} ${since}${this.#live.text === "" ? "" : ` · ${this.#live.text}`}`;
@@ -559,8 +563,7 @@ class FileHandler extends BaseHandler {
     if (this.#pending) return void this.#pending.push(record);
     if (record.level < this.level || this.#file === undefined) return;
     const lines = stampedLines(record, this.#program);
-    const { event } = eventOf(record);
-    if (event === "output" || event === "step progress") {
+    if (isOutput(record)) {
       const { length } = lines;
       if (this.#output.written + length > OUTPUT_OF_STEP) {
         this.#output.lines++;

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { testWith } from "../tests/permissions.ts";
 import type { RunEvent } from "./events.ts";
-import { type LogOptions, processSink, RunLog } from "./log.ts";
+import { type LogOptions, RunLog } from "./log.ts";
 import { Secret } from "./secret.ts";
 
 /** A log whose streams and file are texts. `synced` is what the file had when it was last made to outlast a crash. */
@@ -313,40 +313,6 @@ Deno.test("the live line follows the step under way, and is gone at the end", ()
   assert(out.stdout.endsWith("\r\x1b[K"));
 });
 
-// DESIGN 5: a reader that went away (`| head -1`) is no reason to stop a setup half-way.
-Deno.test("a stream takes text in parts, and a closed one is survived", () => {
-  let written = "";
-  let calls = 0;
-  const sink = processSink({
-    writeSync(bytes) {
-      if (++calls > 3) throw new Deno.errors.BrokenPipe("Broken pipe (os error 32)");
-      written += new TextDecoder().decode(bytes.subarray(0, 2));
-      return Math.min(2, bytes.length);
-    },
-  });
-  sink.write("abcde");
-  assertEquals(written, "abcde");
-  sink.write("lost");
-  sink.write("lost, too, and not even tried");
-  assertEquals([written, calls], ["abcde", 4]);
-});
-
-// A pipe that does not wait for its reader refuses what does not fit into it just now.
-Deno.test("a stream whose reader is slow gets everything", () => {
-  let written = "";
-  let calls = 0;
-  const sink = processSink({
-    writeSync(bytes) {
-      if (++calls % 3 !== 0) throw new Deno.errors.WouldBlock("Resource temporarily unavailable (os error 11)");
-      written += new TextDecoder().decode(bytes.subarray(0, 4));
-      return Math.min(4, bytes.length);
-    },
-  });
-  sink.write("one line\n");
-  sink.write("another\n");
-  assertEquals(written, "one line\nanother\n");
-});
-
 // DESIGN 5: whatever a text from outside is, it begins no line that looks like one of ours.
 Deno.test("no text can forge a line, on a terminal or in a file", () => {
   const forged = "901 completed";
@@ -485,7 +451,7 @@ function script(source: string, ...permissions: string[]): string[] {
   // The names resolve as they do here, whichever import map this test was given.
   const imports = Object.fromEntries(["@std/log", "@std/path", "dax"].map((name) => [name, import.meta.resolve(name)]));
   const map = `data:application/json,${encodeURIComponent(JSON.stringify({ imports }))}`;
-  const head = `import { openLogFile, processSink, RunLog } from "${import.meta.resolve("./log.ts")}";\n`;
+  const head = `import { openLogFile, RunLog } from "${import.meta.resolve("./log.ts")}";\n`;
   return [
     ...["run", "--quiet", "--no-check", "--no-lock", "--no-prompt", "--allow-env", ...permissions],
     `--import-map=${map}`,
@@ -728,12 +694,3 @@ testWith(
     }
   },
 );
-
-testWith(["read", "run"], "a process whose stdout is closed goes on to its end", async () => {
-  const child = inProcess(`const sink = processSink(Deno.stdout);
-    for (let i = 0; i < 100; i++) sink.write("x".repeat(10_000));
-    processSink(Deno.stderr).write("done");`);
-  await child.stdout.cancel();
-  const [{ code }, said] = await Promise.all([child.status, new Response(child.stderr).text()]);
-  assertEquals([code, said], [0, "done"]);
-});

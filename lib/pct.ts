@@ -15,6 +15,9 @@ import { within } from "./time.ts";
  */
 const PCT_ENVIRONMENT = { PATH: "/sbin:/bin:/usr/sbin:/usr/bin", LC_ALL: "C.UTF-8" };
 
+/** How long the output of a process that has ended is waited for, in milliseconds: what it has started may hold the pipes. */
+export const LAST_OUTPUT = 2_000;
+
 /** What a `pct` process left behind. */
 export interface PctResult {
   /** Exit code; `undefined` when it did not end within its time. */
@@ -59,19 +62,25 @@ export class Pct {
     const stdout = new Gathered();
     const stderr = new Gathered();
     const child = this.#spawn(args, "null");
-    // To load dax takes longer than all that comes before the first `pct`, and that one takes longer still: do both at once.
-    import("dax").catch(() => {});
     if (late === "kill") this.#waitedFor.add(child);
-    const ended = Promise.all([child.stdout.pipeTo(stdout.sink()), child.stderr.pipeTo(stderr.sink()), child.status]);
-    const code = await within(ended.then(([, , status]) => status.code), timeout);
+    const enough = new AbortController();
+    const { signal } = enough;
+    const read = Promise.allSettled([
+      child.stdout.pipeTo(stdout.sink(), { signal }),
+      child.stderr.pipeTo(stderr.sink(), { signal }),
+    ]);
+    const status = await within(child.status, timeout);
     this.#waitedFor.delete(child);
-    if (code === undefined && late === "kill") kill(child);
-    return { code, stdout: stdout.text(), stderr: stderr.text() };
+    if (status !== undefined) await within(read, LAST_OUTPUT);
+    else if (late === "kill") endChild(child, "SIGKILL");
+    // One that is left to itself must not be ended by what it still has to say.
+    if (status !== undefined || late === "kill") enough.abort();
+    return { code: status?.code, stdout: stdout.text(), stderr: stderr.text() };
   }
 
   /** Kills every `pct` that {@linkcode run} still waits for, but those that are to be left to themselves. */
   abandon(): void {
-    for (const child of this.#waitedFor) kill(child);
+    for (const child of this.#waitedFor) endChild(child, "SIGKILL");
   }
 
   /** Starts `pct` with `stdin`; the sinks see its output as it comes and slow it down when they are slow. */
@@ -138,9 +147,10 @@ export class Pct {
   }
 }
 
-function kill(child: Deno.ChildProcess): void {
+/** Sends a signal to a process, if it has not ended. */
+export function endChild(child: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
-    child.kill("SIGKILL");
+    child.kill(signal);
   } catch { /* It has just ended by itself. */ }
 }
 

@@ -19,7 +19,7 @@ import {
   type Sentinel,
   STARTED,
 } from "./frame.ts";
-import type { Pct, PctProcess } from "./pct.ts";
+import { endChild, type Pct, type PctProcess } from "./pct.ts";
 import type { Script } from "./shell.ts";
 import { within } from "./time.ts";
 
@@ -251,7 +251,7 @@ export class Session {
     sent.catch((error) => {
       if (!(error instanceof Deno.errors.BrokenPipe)) sourceError = error;
       payload.cancel(error).catch(() => {});
-      if (sourceError !== undefined) child.kill("SIGKILL");
+      if (sourceError !== undefined) endChild(child, "SIGKILL");
     });
     Promise.all([child.status, piped]).then(([status]) => {
       frame.fail(
@@ -269,9 +269,7 @@ export class Session {
     } catch (error) {
       throw sourceError ?? error;
     } finally {
-      try {
-        child.kill("SIGKILL");
-      } catch { /* it has ended, as it should */ }
+      endChild(child, "SIGKILL");
     }
   }
 
@@ -315,7 +313,8 @@ export class Session {
   async #endProcess(pid: number): Promise<void> {
     const { pid: shell, started } = this.hello;
     const script = ["sh", "-c", END_PROCESS, "sh", String(pid), String(shell), started];
-    await this.#pct.run(["exec", String(this.ctid), "--", ...script], KILL_TIMEOUT);
+    // Where that cannot be started, the command's own time-out and the bound of its frame still hold.
+    await this.#pct.run(["exec", String(this.ctid), "--", ...script], KILL_TIMEOUT).catch(() => {});
   }
 
   #onSentinel({ kind, fields }: Sentinel, stream: "out" | "err"): void {
@@ -324,7 +323,7 @@ export class Session {
         this.#hello = parseHello(fields);
         this.#opened.resolve();
       } catch (error) {
-        this.#lose((error as Error).message);
+        this.abandon((error as Error).message);
       }
       return;
     }

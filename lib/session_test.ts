@@ -379,3 +379,19 @@ Deno.test("sentinels are found however the stream is cut", () => {
     for (let b = a; b < stream.length; b += 3) assertEquals(parse([a, b]), whole);
   }
 });
+
+/** A `pct` of which the host starts no second one. */
+class LonelyPct extends Pct {
+  override run(): Promise<never> {
+    return Promise.reject(new Failure(1, "Cannot run"));
+  }
+}
+
+testWith(["run", "read", "write"], "what cannot be ended from outside is ended by its time-out", async () => {
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/pct`, '#!/bin/sh\nshift 3\nexec "$@"\n', { mode: 0o755 });
+  const session = await Session.open(new LonelyPct(`${folder}/pct`), 901, 10_000);
+  await assertRejects(() => run(session, sh`yes`, { maximumOutput: 1_000, timeout: 300 }), Failure, "exceeds");
+  await session.close();
+  await Deno.remove(folder, { recursive: true });
+});

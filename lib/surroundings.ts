@@ -10,7 +10,8 @@ import { type Connection, type ContainerHooks, PctContainer } from "./container.
 import type { EndingSignal } from "./ending.ts";
 import { type Host, thisHost } from "./host.ts";
 import { RunLock } from "./lock.ts";
-import { type LogFile, openLogFile, processSink, type TextSink } from "./log.ts";
+import { type LogFile, openLogFile } from "./log.ts";
+import { ProcessOutput, type TextSink } from "./output.ts";
 import { Pct } from "./pct.ts";
 import { HOST_PATHS } from "./setup.ts";
 
@@ -26,6 +27,8 @@ export interface Surroundings {
   readonly stdout: TextSink & { readonly terminal: boolean };
   /** Where standard error goes. */
   readonly stderr: TextSink;
+  /** Waits until both have taken everything; see {@linkcode ProcessOutput.drain}. */
+  readonly drain: (patience?: number) => Promise<void>;
   /** Proxmox's `pct`. */
   readonly pct: Pick<Pct, "run" | "abandon">;
   /** The host, as steps see it. */
@@ -51,12 +54,14 @@ export interface Surroundings {
 /** The surroundings of a real run: this process on this host. */
 export function theseSurroundings(): Surroundings {
   const pct = new Pct();
+  const output = new ProcessOutput();
   return {
     args: Deno.args,
     program: Deno.build.standalone ? Deno.execPath() : fromFileUrl(Deno.mainModule),
     environment: readEnvironment,
-    stdout: { ...processSink(Deno.stdout), terminal: Deno.stdout.isTerminal() },
-    stderr: processSink(Deno.stderr),
+    stdout: Object.assign(output.sink(Deno.stdout), { terminal: Deno.stdout.isTerminal() }),
+    stderr: output.sink(Deno.stderr),
+    drain: (patience) => output.drain(patience),
     pct,
     host: (ctid) => thisHost(pct, ctid),
     connect: (ctid, hooks) => new PctContainer(pct, ctid, hooks),

@@ -4,11 +4,11 @@
  * @module
  */
 
-/** Does `work` while `performance.now` moves on by a quarter of a second with every look at it. */
-export async function withSteppingClock<T>(work: () => Promise<T>): Promise<T> {
+/** Does `work` while `performance.now` moves on by `step` milliseconds with every look at it. */
+export async function withSteppingClock<T>(work: () => Promise<T>, step = 250): Promise<T> {
   const { now } = performance;
   let time = 0;
-  performance.now = () => time += 250;
+  performance.now = () => time += step;
   try {
     return await work();
   } finally {

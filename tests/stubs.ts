@@ -177,6 +177,7 @@ export function stubSurroundings(options: StubOptions = {}): [Surroundings, Stub
     environment: (name) => options.environment?.[name],
     stdout: { write: (text) => run.stdout += text, terminal: options.terminal ?? false },
     stderr: { write: (text) => run.stderr += text },
+    drain: async () => {},
     pct: {
       run(args) {
         run.pctCalls.push([...args]);

@@ -13,6 +13,9 @@ import { inventory } from "./twenty_steps.ts";
 /** How many of the twenty steps have something to change in a first run: the others wait for what these start. */
 const CHANGES = 15;
 
+/** How many of the runs that mostly wait for `pct` go on at once. They hinder each other a little, which is said with their times. */
+const SIDE_BY_SIDE = 5;
+
 /** A program that takes the twenty steps. */
 interface Contender extends Program {
   readonly name: "ours" | "bash" | "Ansible";
@@ -59,11 +62,11 @@ export async function twentySteps({ report, runs, few, work, say }: Bench): Prom
   const medians = new Map<string, number>();
   const note = (name: string) =>
     name === "floor" ? "one `pct status`, one `pct exec … true`" : `${processes.get(name)} processes of \`pct\``;
-  const add = (kind: "converged" | "first run", name: string, latency: number, values: readonly number[]) => {
-    const more = kind === "converged" ? { note: note(name) } : {};
+  const add = (kind: "converged" | "first run", name: string, latency: number, values: readonly number[], how = "") => {
+    const notes = [kind === "converged" ? note(name) : "", how].filter(Boolean);
     medians.set(
       `${kind} ${name} ${latency}`,
-      report.add(`20 steps, ${kind}, \`pct\` at ${latency} s`, name, values, more),
+      report.add(`20 steps, ${kind}, \`pct\` at ${latency} s`, name, values, { note: notes.join("; ") }),
     );
   };
   const run = (contender: Contender | undefined) =>
@@ -101,7 +104,7 @@ export async function twentySteps({ report, runs, few, work, say }: Bench): Prom
     contender ? [{ ...one, contender, values: [] as number[] }] : []
   );
   await pooled(
-    5,
+    SIDE_BY_SIDE,
     BenchHost.begin,
     measured.flatMap(({ kind, contender, latency, times, values }) =>
       partsOf(times, 4).map((part) => async (own: BenchHost) => {
@@ -115,12 +118,14 @@ export async function twentySteps({ report, runs, few, work, say }: Bench): Prom
       })
     ),
   );
-  for (const { kind, contender, latency, values } of measured) add(kind, contender.name, latency, values);
+  for (const { kind, contender, latency, values } of measured) {
+    add(kind, contender.name, latency, values, `${SIDE_BY_SIDE} side by side`);
+  }
 
   const times = (a: string, b: string) => medians.get(`converged ${a} 0.4`)! / medians.get(`converged ${b} 0.4`)!;
   report.target("converged 20 steps, `pct` at 0.4 s: ours ÷ floor", times("ours", "floor"), "≤", 1.25);
-  report.target("the same: bash ÷ ours", times("bash", "ours"), "≥", 8);
-  if (ansible) report.target("the same: Ansible ÷ ours", times("Ansible", "ours"), "≥", 20);
+  report.target("the same: bash (side by side) ÷ ours (alone)", times("bash", "ours"), "≥", 8);
+  if (ansible) report.target("the same: Ansible (side by side) ÷ ours (alone)", times("Ansible", "ours"), "≥", 20);
 }
 
 /** Makes sure that all contenders make the same of the same container. Gives the `pct` processes of each one's converged run. */

@@ -92,7 +92,8 @@ async function main(args: string[]): Promise<number> {
   const tried = results.reduce((sum, { tried }) => sum + tried, 0);
   console.log(`\n${tried} tried, ${failed} failed, in ${formatDuration(performance.now() - started)} (seed ${seed})`);
   for (const part of missing) console.log(`NOT TRIED: ${part}, as no host can be simulated here: ${obstacle}`);
-  return failed > 0 || missing.length > 0 ? 1 : 0;
+  const isUntried = missing.length > 0 || results.some(({ tried }) => tried === 0);
+  return failed > 0 || isUntried ? 1 : 0;
 }
 
 function at(started: number): string {

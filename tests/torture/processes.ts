@@ -30,12 +30,12 @@ export class ProcessWatch {
     const folder = await Deno.makeTempDir();
     // In a file: an argument of the watch's own would be found.
     await Deno.writeTextFile(`${folder}/forms`, `${forms.join("\n")}\n`);
-    // By a shell, as Deno reads `/proc` only for who may do anything.
+    // What has ended meanwhile is nowhere any more. By a shell, as Deno reads `/proc` only for who may do anything.
     const script = `end=; trap 'end=1' TERM
 while [ -z "$end" ]; do
   for f in $(grep -laF -f "$0" /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null); do
     p=\${f%/*}; grep -q '^NSpid:.*[0-9][[:space:]]' $p/status && i=inside || i=outside
-    c=$(tr '\\0\\n' '  ' <$p/cmdline) && printf '%s %s %s\\n' \${f##*/} $i "$c"
+    c=$(tr '\\0\\n' '  ' <$p/cmdline) && [ -n "$c" ] && printf '%s %s %s\\n' \${f##*/} $i "$c"
   done
   echo; sleep 0.02
 done 2>/dev/null`;
