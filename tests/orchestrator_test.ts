@@ -220,7 +220,7 @@ async function refused(t: Deno.TestContext, host: SimulatedHost, folder: string)
       const { code, stdout, stderr } = await attempt(String(i));
       assertEquals(code, 70, stderr + stdout);
       assertStringIncludes(stderr, refusal);
-      assertStringIncludes(stdout, declaration);
+      assertStringIncludes(stderr, declaration);
     });
   }
   await t.step("and what it declared it can do", async () => {
@@ -266,7 +266,7 @@ async function configured(t: Deno.TestContext, host: SimulatedHost, folder: stri
       assertEquals(refused.code, 2, refused.stderr);
       assertStringIncludes(refused.stderr, `"${path}`);
       assertStringIncludes(refused.stderr, "as this program is not permitted to");
-      assert(refused.stdout.includes(`${field}: ["${path}"]`), refused.stdout);
+      assert(refused.stderr.includes(`${field}: ["${path}"]`), refused.stderr);
       const permitted = await run(909, env, ...args);
       assertEquals(permitted.code, 0, permitted.stderr);
       await Deno.writeTextFile(configFile, standard);

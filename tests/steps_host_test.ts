@@ -485,11 +485,11 @@ testOnHost("a restart, and another run of a script, are foreseen", async (trial)
 
 // Requirements, section 2: host-level configuration, all within what the setup declares.
 testOnHost("a host file outside of what the setup declares is refused with exit code 70", async (trial) => {
-  const { code, stdout } = await trial.run(
+  const { code, stderr } = await trial.run(
     await trial.setup(`await ensure(hostFile("/etc/motd.phoenix", { content: "x" }));`),
   );
-  assertEquals(code, 70, stdout);
-  assertStringIncludes(stdout, "declare it in the setup: { reads: [");
+  assertEquals(code, 70, stderr);
+  assertStringIncludes(stderr, "declare it in the setup: { reads: [");
 });
 
 // Secrets: read from a host file, and nowhere in what a failing run emits.
