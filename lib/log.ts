@@ -526,7 +526,7 @@ function columns(): number {
   }
 }
 
-/** How much output of one step goes to the file, in bytes: it is everybody's. Whoever asks to see it on stdout gets it all. */
+/** How much output of one step goes to the file, in bytes: it is everybody's. stdout has a bound of its own, {@linkcode LONGEST_QUEUE}. */
 const OUTPUT_OF_STEP = 1024 * 1024;
 
 /** Appends each record as whole lines to a file. */

@@ -98,18 +98,24 @@ export async function damage(trial: Trial, random: (below: number) => number): P
   return done;
 }
 
+/** The forms in which a secret could show; Base64 at each of its three offsets, without the characters that its neighbours decide. */
+export function formsOf(secret: string): string[] {
+  return [
+    secret,
+    encodeURIComponent(secret),
+    JSON.stringify(secret).slice(1, -1),
+    ...[0, 1, 2].map((offset) =>
+      new TextEncoder().encode(" ".repeat(offset) + secret).toBase64().replace(/=+$/, "").slice(4, -4)
+    ),
+  ];
+}
+
 /** The secrets of a host, each in every form in which it could get out, by the file that it is in. */
 export async function secretsOf(trial: Trial): Promise<Map<string, string[]>> {
   const secrets = new Map<string, string[]>();
   for (const file of ["phoenix_hf_token.conf", "phoenix_docker_token.conf"]) {
     const secret = (await Deno.readTextFile(`${trial.host.etc}/${file}`)).trim().replace(/^\w+=/, "");
-    const bytes = new TextEncoder().encode(secret);
-    secrets.set(file, [
-      secret,
-      bytes.toBase64().replace(/=+$/, ""),
-      encodeURIComponent(secret),
-      JSON.stringify(secret).slice(1, -1),
-    ]);
+    secrets.set(file, formsOf(secret));
   }
   return secrets;
 }

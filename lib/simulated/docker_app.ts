@@ -6,7 +6,7 @@
  */
 
 import { certificate, privateKey } from "./docker_certificate.ts";
-import { type AppOrder, logFile, showLife } from "./docker_state.ts";
+import { type AppOrder, isExecutable, logFile, showLife } from "./docker_state.ts";
 import type { Listener, Reply } from "./docker_registry.ts";
 
 const directory = Deno.args[0] ?? "";
@@ -175,15 +175,6 @@ async function execute(): Promise<void> {
 function notStarted(program: string, reason: string): string {
   return "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: " +
     `unable to start container process: exec: ${JSON.stringify(program)}: ${reason}: unknown`;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    const { isFile, mode } = Deno.statSync(path);
-    return isFile && ((mode ?? 0) & 0o111) !== 0;
-  } catch {
-    return false;
-  }
 }
 
 function handles(pid: number, signal: Deno.Signal): boolean {

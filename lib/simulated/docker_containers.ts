@@ -20,6 +20,7 @@ import {
   exitCodeOfStartProblem,
   findContainer,
   isAlive,
+  isExecutable,
   logFile,
   readState,
   removeContainer,
@@ -336,7 +337,7 @@ export async function exec(given: Given): Promise<void> {
   const candidates = program.includes("/")
     ? [program]
     : (env["PATH"] ?? "").split(":").map((folder) => `${folder}/${program}`);
-  const file = candidates.find((path) => startable(path));
+  const file = candidates.find((path) => isExecutable(path));
   if (file === undefined) {
     const reason = program.includes("/")
       ? `stat ${program}: no such file or directory`
@@ -361,13 +362,4 @@ export async function exec(given: Given): Promise<void> {
   if (given.is("detach")) return child.unref();
   const { code } = await child.status;
   throw new Exit(code);
-}
-
-function startable(path: string): boolean {
-  try {
-    const { isFile, mode } = Deno.statSync(path);
-    return isFile && ((mode ?? 0) & 0o111) !== 0;
-  } catch {
-    return false;
-  }
 }

@@ -557,6 +557,16 @@ function denoCommand(module: string): string[] {
 
 const systemPermission = "--allow-sys=hostname,osRelease,systemMemoryInfo";
 
+/** Whether a file is there that may be run. */
+export function isExecutable(path: string): boolean {
+  try {
+    const { isFile, mode } = Deno.statSync(path);
+    return isFile && ((mode ?? 0) & 0o111) !== 0;
+  } catch {
+    return false;
+  }
+}
+
 /** Whether a path is there. */
 export function exists(path: string): boolean {
   try {

@@ -21,7 +21,7 @@ import { Pct } from "../../lib/pct.ts";
 import { type Fault, SimulatedHost } from "../../lib/simulated/host.ts";
 import { theseSurroundings } from "../../lib/surroundings.ts";
 import { command } from "../../lib/steps/command.ts";
-import { generator } from "../fleet.ts";
+import { formsOf, generator } from "../fleet.ts";
 import { eventsOf, PORTAINER } from "../trial.ts";
 import type { Duration } from "../../lib/time.ts";
 import { ProcessWatch } from "./processes.ts";
@@ -62,15 +62,8 @@ const LARGE_ON_HOST = "/usr/local/phoenix_hypervisor/lib/large.bin";
 export const SECRET = `${crypto.randomUUID()}/+&"é`;
 export const SECRET_ON_HOST = "/usr/local/phoenix_hypervisor/etc/trial_token.conf";
 
-/** The forms in which the secret could show; Base64 at each of its three offsets, without the characters that its neighbours decide. */
-export const SECRET_FORMS = [
-  SECRET,
-  encodeURIComponent(SECRET),
-  JSON.stringify(SECRET).slice(1, -1),
-  ...[0, 1, 2].map((offset) =>
-    new TextEncoder().encode(" ".repeat(offset) + SECRET).toBase64().replace(/=+$/, "").slice(4, -4)
-  ),
-];
+/** What {@linkcode tells} looks for. */
+export const SECRET_FORMS = formsOf(SECRET);
 
 /** Whether the secret is in a text, in any of its forms. */
 export function tells(text: string): boolean {
@@ -721,28 +714,17 @@ export const FAULTS: readonly FaultCase[] = [
       return wrong;
     },
   },
-  {
-    fault: "the container is frozen for a snapshot while a step works",
+  ...([["while a step works", "apply"], ["in a transfer", "transfer"]] as const).map(([when, hold]): FaultCase => ({
+    fault: `the container is frozen for a snapshot ${when}`,
     set: { "snapshot-takes": 1.5 },
-    hold: "apply",
+    hold,
     async meanwhile(at) {
       at.later(0, () => at.pct("snapshot", "901", "nightly"));
       await pause(300);
     },
     code: 0,
     besides: async (at) => void await at.pct("delsnapshot", "901", "nightly"),
-  },
-  {
-    fault: "the container is frozen for a snapshot in a transfer",
-    set: { "snapshot-takes": 1.5 },
-    hold: "transfer",
-    async meanwhile(at) {
-      at.later(0, () => at.pct("snapshot", "901", "nightly"));
-      await pause(300);
-    },
-    code: 0,
-    besides: async (at) => void await at.pct("delsnapshot", "901", "nightly"),
-  },
+  })),
   {
     fault: "the container is frozen when the session is opened",
     set: { freeze: true },

@@ -6,7 +6,7 @@
  */
 
 import type { RunEvent } from "../../lib/events.ts";
-import { beginWith, damage, generator, leaksOf, setups, stateOf } from "../fleet.ts";
+import { beginWith, damage, formsOf, generator, leaksOf, setups, stateOf } from "../fleet.ts";
 import { eventsOf, project, type Trial } from "../trial.ts";
 import { ProcessWatch } from "./processes.ts";
 import type { Failed, Report, Result } from "./result.ts";
@@ -322,11 +322,7 @@ function boundaryKills(ctid: number, steps: number, random: (below: number) => n
 export async function kills(report: Report, seed: number, count: number, only?: Kill): Promise<void> {
   const token = `torture/+&${crypto.getRandomValues(new Uint8Array(12)).toHex()}`;
   const ctids = only === undefined ? await setups() : [only.ctid];
-  const watch = await ProcessWatch.start([
-    token,
-    new TextEncoder().encode(token).toBase64().replace(/=+$/, ""),
-    encodeURIComponent(token),
-  ]);
+  const watch = await ProcessWatch.start(formsOf(token));
   await Promise.all(ctids.map(async (ctid, i) => {
     const share = Math.floor(count / ctids.length) + (i < count % ctids.length ? 1 : 0);
     report(await killsOf(ctid, token, seed, share, only));
