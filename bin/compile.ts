@@ -76,7 +76,7 @@ export async function build(sources: readonly string[], folder: string, options:
   try {
     const map = await writeImportMap(work, imports, options.pct);
     const described = await describe(sources, map);
-    await runDeno(["check", "--quiet", `--config=${project}deno.json`, ...imports, ...sources]);
+    await runDeno(["check", "--quiet", ...imports, ...sources]);
     for (const [i, setup] of described.entries()) {
       const script = join(work, `${fileName(setup.ctid)}.js`);
       await Deno.writeTextFile(script, await scriptOf(setup, sources[i]!, map));
@@ -116,17 +116,18 @@ export async function writeImportMap(
   const source = Object.entries(fixed).map(([name, value]) => `export const ${name} = ${JSON.stringify(value)};\n`);
   await Deno.writeTextFile(join(folder, "build.ts"), source.join(""));
 
-  const base = imports[0]?.replace(/^--import-map=/, "") ?? join(project, "deno.json");
+  const map = imports.find((argument) => argument.startsWith("--import-map="));
+  const base = map?.replace("--import-map=", "") ?? join(project, "deno.json");
   const names: Record<string, string> = JSON.parse(await Deno.readTextFile(base)).imports;
   for (const [name, place] of Object.entries(names)) {
     if (place.startsWith("./")) names[name] = new URL(place, pathToFileURL(base)).href;
   }
-  const map = join(folder, "import_map.json");
+  const file = join(folder, "import_map.json");
   await Deno.writeTextFile(
-    map,
+    file,
     JSON.stringify({ imports: { ...names, [import.meta.resolve("../lib/build.ts")]: "./build.ts" } }),
   );
-  return map;
+  return file;
 }
 
 /** The commit of the project's files, with `+modified` where they are not just that; `unknown` where Git cannot tell. */

@@ -37,8 +37,9 @@ interface Choice {
 }
 
 /**
- * Returns what a Deno subcommand needs among its options so that the imports of this project resolve on this network:
- * nothing where JSR serves them, else `--import-map=…`.
+ * Returns what a Deno subcommand needs among its options so that the imports of this project resolve on this network, also
+ * those of a module that lies elsewhere: `--config=…`, and `--import-map=…` where JSR does not serve them. The lock file beside
+ * the configuration tells what npm's packages are without asking for their versions.
  *
  * Says on stderr which it is and why, unless `PHOENIX_IMPORTS` decided.
  *
@@ -51,7 +52,7 @@ export async function importArguments(): Promise<string[]> {
 }
 
 function argumentsFor({ imports }: Choice): string[] {
-  return imports === "jsr" ? [] : [`--import-map=${importMap}`];
+  return [`--config=${config}`, ...(imports === "jsr" ? [] : [`--import-map=${importMap}`])];
 }
 
 function announced(choice: Choice): Choice {

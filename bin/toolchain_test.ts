@@ -216,10 +216,42 @@ Deno.test(
       }).output();
       return [JSON.parse(new TextDecoder().decode(stdout)), new TextDecoder().decode(stderr)];
     };
-    assertEquals(await call({ PHOENIX_IMPORTS: "local" }), [[`--import-map=${local}`], ""]);
-    assertEquals(await call({ PHOENIX_IMPORTS: "jsr" }), [[], ""]);
+    const config = `--config=${join(root, "deno.json")}`;
+    assertEquals(await call({ PHOENIX_IMPORTS: "local" }), [[config, `--import-map=${local}`], ""]);
+    assertEquals(await call({ PHOENIX_IMPORTS: "jsr" }), [[config], ""]);
     await using server = serve(() => Response.json({ versions: {} }));
-    assertEquals(await call({ JSR_URL: server.url }), [[], `Imports: JSR, as ${server.host} answers\n`]);
+    assertEquals(await call({ JSR_URL: server.url }), [[config], `Imports: JSR, as ${server.host} answers\n`]);
+  },
+);
+
+// On a machine that is new, Deno's cache has the packages that the lock file names, but not npm's lists of their versions.
+Deno.test(
+  { name: "a module elsewhere gets npm's packages as the lock file has them, without asking npm", ignore },
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
+      const { npmCache } = JSON.parse(new TextDecoder().decode(info.stdout));
+      await new Deno.Command("cp", { args: ["-r", npmCache, join(folder, "npm")] }).output();
+      await new Deno.Command("find", { args: [join(folder, "npm"), "-name", "registry.json", "-delete"] }).output();
+      const module = join(folder, "module.ts");
+      await Deno.writeTextFile(module, 'import { $ } from "dax";\nconsole.log(typeof $);\n');
+      const program = `
+    const { importArguments } = await import(${JSON.stringify(import.meta.resolve("./toolchain.ts"))});
+    const args = ["run", "--cached-only", "--allow-env", "--allow-read", ...await importArguments(), ${
+        JSON.stringify(module)
+      }];
+    const { code } = await new Deno.Command(Deno.execPath(), { args }).output();
+    Deno.exit(code);
+  `;
+      const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["eval", program],
+        env: { ...surroundings, PHOENIX_IMPORTS: "local", DENO_DIR: folder },
+      }).output();
+      assertEquals({ code, stderr: new TextDecoder().decode(stderr) }, { code: 0, stderr: "" });
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
   },
 );
 
