@@ -18,8 +18,8 @@ export interface CommandOptions {
   readonly timeout?: Duration;
   /** The user inside to run as. Default: root. */
   readonly user?: string;
-  /** What the command reads on stdin. Default: nothing. */
-  readonly stdin?: string | Uint8Array | ReadableStream<Uint8Array>;
+  /** What the command reads on stdin. Default: nothing. A chunk is sent before the next one is asked for. */
+  readonly stdin?: string | Uint8Array | AsyncIterable<Uint8Array>;
   /** The exit codes that are an answer; any other throws {@linkcode CommandFailed}. Default: only 0. */
   readonly codes?: readonly number[] | "any";
   /** How much stdout, and how much stderr, may come, in bytes. Default: 256 MiB. */
@@ -159,7 +159,9 @@ export class PctContainer implements Connection {
     } catch (error) {
       const isLate = error instanceof CommandFailed && error.exitCode === ExitCode.Timeout;
       const isCutOff = error instanceof SessionLost || (isLate && this.#hooks.lockedBy?.() !== undefined);
-      if (!isCutOff || options.stdin instanceof ReadableStream) throw error;
+      // Chunks come but once.
+      const isOnce = typeof options.stdin === "object" && Symbol.asyncIterator in options.stdin;
+      if (!isCutOff || isOnce) throw error;
       return await this.#run(script, options, false, "1m");
     }
   }

@@ -31,8 +31,11 @@ export interface HostFile {
   readonly size: number;
   /** Its permissions, such as `0o644`. */
   readonly mode: number;
-  /** Its content from this byte on, by default all of it, as it is read: memory stays flat whatever the size. */
-  stream(from?: number): ReadableStream<Uint8Array>;
+  /**
+   * Its content from this byte on, by default all of it, as it is read: memory stays flat whatever the size. A chunk is good until
+   * the next one is asked for. The file is opened for the first one.
+   */
+  chunks(from?: number): AsyncIterable<Uint8Array>;
   /** Its content as text. Throws a {@linkcode Failure} for more than 16 MiB and for what is not UTF-8. */
   text(): Promise<string>;
   /** The SHA-256 of its content, in hexadecimal digits. */
@@ -189,32 +192,11 @@ async function file(path: string): Promise<HostFile | undefined> {
   // What changes a file changes one of these, unless it did the same a moment ago: the clock of file systems ticks some 100 times a second.
   const state = [path, info.dev, info.ino, info.size, info.mtime?.getTime(), info.ctime?.getTime()].join();
   const isSettled = info.ctime !== null && Date.now() - info.ctime.getTime() > 100;
-  const stream = (from = 0) => {
-    let handle: Deno.FsFile | undefined;
-    return new ReadableStream<Uint8Array>({
-      async pull(controller) {
-        if (handle === undefined) {
-          handle = await reading(path, () => Deno.open(path));
-          await handle.seek(from, Deno.SeekMode.Start);
-        }
-        const buffer = new Uint8Array(128 * 1024);
-        const read = await reading(path, () => handle!.read(buffer));
-        if (read === null) {
-          handle.close();
-          controller.close();
-        } else {
-          controller.enqueue(buffer.subarray(0, read));
-        }
-      },
-      cancel: () => handle?.close(),
-      // Opened when it is read: a stream that nobody reads must not hold a file.
-    }, { highWaterMark: 0 });
-  };
   return {
     path,
     size: info.size,
     mode: (info.mode ?? 0o644) & 0o7777,
-    stream,
+    chunks: (from = 0) => chunksOf(path, from),
     async text() {
       if (info.size > LARGEST_TEXT) {
         throw new Failure(ExitCode.Step, `Cannot read "${path}" as text as it has ${info.size} bytes`);
@@ -233,16 +215,31 @@ async function file(path: string): Promise<HostFile | undefined> {
       // The web's digest wants the whole content at once.
       const { createHash } = await import("node:crypto");
       const hash = createHash("sha256");
-      await reading(path, async () => {
-        using handle = await Deno.open(path);
-        const buffer = new Uint8Array(256 * 1024);
-        for (let read; (read = await handle.read(buffer)) !== null;) hash.update(buffer.subarray(0, read));
-      });
+      for await (const chunk of chunksOf(path, 0)) hash.update(chunk);
       const digest = hash.digest("hex");
       if (isSettled) digests.set(state, digest);
       return digest;
     },
   };
+}
+
+/** How much of a file is read at once, in bytes. */
+const CHUNK = 128 * 1024;
+
+/** The content of a file. While one chunk is worked with, the next is read; the two share their memory with those after them. */
+async function* chunksOf(path: string, from: number): AsyncGenerator<Uint8Array> {
+  using handle = await reading(path, () => Deno.open(path));
+  await reading(path, () => handle.seek(from, Deno.SeekMode.Start));
+  let buffers = [new Uint8Array(CHUNK), new Uint8Array(CHUNK)] as const;
+  const read = () => reading(path, () => handle.read(buffers[0]));
+  let next = read();
+  for (let size; (size = await next) !== null;) {
+    const chunk = buffers[0].subarray(0, size);
+    buffers = [buffers[1], buffers[0]];
+    next = read();
+    next.catch(() => {}); // Whoever has enough does not hear of it.
+    yield chunk;
+  }
 }
 
 async function folder(path: string) {

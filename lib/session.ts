@@ -29,8 +29,8 @@ export interface SessionRunOptions {
   readonly timeout: number;
   /** The user inside to run as, by name or number. Default: root. */
   readonly user?: string | undefined;
-  /** Bytes for stdin; nothing (`/dev/null`) where it is missing. A stream is sent as it comes, whatever its size. */
-  readonly stdin?: Uint8Array | ReadableStream<Uint8Array> | undefined;
+  /** Bytes for stdin; nothing (`/dev/null`) where it is missing. What comes in chunks is sent as it comes, whatever its size. */
+  readonly stdin?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
   /** See `FrameOptions.isolate`. */
   readonly isolate: boolean;
   /** How much of each of stdout and stderr may come before the command is ended, in bytes. Default: 256 MiB. */
@@ -200,8 +200,8 @@ export class Session {
   async #run(script: Script, options: SessionRunOptions): Promise<SessionResult> {
     if (this.#lost) throw new SessionLost(this.#lost.message, { command: script.display });
     const { stdin } = options;
-    if (stdin instanceof ReadableStream || (stdin && stdin.length > FRAME_PAYLOAD)) {
-      return await this.#runWithPayload(script, options, stdin instanceof ReadableStream ? stdin : streamOf(stdin));
+    if (stdin !== undefined && !(stdin instanceof Uint8Array && stdin.length <= FRAME_PAYLOAD)) {
+      return await this.#runWithPayload(script, options, stdin instanceof Uint8Array ? [stdin] : stdin);
     }
     const frame = this.#begin(script, options);
     this.#send(frameText(this.#nonce, this.hello, script, {
@@ -218,7 +218,7 @@ export class Session {
   async #runWithPayload(
     script: Script,
     options: SessionRunOptions,
-    payload: ReadableStream<Uint8Array>,
+    payload: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   ): Promise<SessionResult> {
     const frame = this.#begin(script, options);
     const child = this.#pct.startRaw(["exec", String(this.ctid), "--", "sh", "-c", BOOTSTRAP, "sh", this.#nonce]);
@@ -243,14 +243,13 @@ export class Session {
     const sent = (async () => {
       const writer = child.stdin.getWriter();
       await writer.write(head);
-      writer.releaseLock();
-      await payload.pipeTo(child.stdin);
+      for await (const chunk of payload) await writer.write(chunk);
+      await writer.close();
     })();
     // A command that does not read its stdin to the end closes it; only the source's own failure is ours to report.
     let sourceError: unknown;
     sent.catch((error) => {
       if (!(error instanceof Deno.errors.BrokenPipe)) sourceError = error;
-      payload.cancel(error).catch(() => {});
       if (sourceError !== undefined) endChild(child, "SIGKILL");
     });
     Promise.all([child.status, piped]).then(([status]) => {
@@ -466,14 +465,4 @@ class Collector {
   text(): string {
     return tail(this.bytes(), 4096);
   }
-}
-
-function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {
-  let at = 0;
-  return new ReadableStream({
-    pull(controller) {
-      if (at >= bytes.length) return controller.close();
-      controller.enqueue(bytes.subarray(at, at += 256 * 1024));
-    },
-  });
 }

@@ -46,15 +46,9 @@ export function hostFile(path: string, text: string, mode = 0o644, sent = text):
     path,
     size: bytes.length,
     mode,
-    stream() {
+    async *chunks() {
       const rest = new TextEncoder().encode(sent);
-      let at = 0;
-      return new ReadableStream({
-        pull(controller) {
-          if (at < rest.length) controller.enqueue(rest.subarray(at, at += PIECE));
-          else controller.close();
-        },
-      });
+      for (let at = 0; at < rest.length;) yield rest.subarray(at, at += PIECE);
     },
     text: () => Promise.resolve(text),
     sha256: async () => new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex(),

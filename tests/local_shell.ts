@@ -31,13 +31,20 @@ async function run(script: Script, { stdin = "", codes = [0] }: CommandOptions =
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const payload = stdin instanceof ReadableStream
-    ? stdin
-    : new Blob([stdin as string | Uint8Array<ArrayBuffer>]).stream();
-  // A command that does not read its stdin closes it.
-  const sent = payload.pipeTo(child.stdin).catch(() => {});
+  const feed = async () => {
+    const writer = child.stdin.getWriter();
+    const chunks = typeof stdin === "string" ? [new TextEncoder().encode(stdin)] : stdin;
+    try {
+      for await (const chunk of chunks instanceof Uint8Array ? [chunks] : chunks) await writer.write(chunk);
+    } finally {
+      await writer.close().catch(() => {});
+    }
+  };
+  // A command that does not read its stdin closes it. As with the session, one whose source fails reads to the end of what has come.
+  const fed = feed().then(() => undefined, (error) => error instanceof Deno.errors.BrokenPipe ? undefined : error);
   const output = new Output(script.display, await child.output());
-  await sent;
+  const failed = await fed;
+  if (failed !== undefined) throw failed;
   if (codes !== "any" && !codes.includes(output.code)) throw failureOf(output);
   return output;
 }

@@ -19,8 +19,8 @@ export interface Source {
   readonly sha256: string;
   /** Whether the hash must not be shown either: that of a short secret is soon reversed. */
   readonly isSecret?: boolean;
-  /** The content. `onSent` hears how many bytes were taken so far. */
-  open(onSent: (bytes: number) => void): Promise<Uint8Array | ReadableStream<Uint8Array>>;
+  /** The content; a chunk is good until the next one is asked for. `onSent` hears how many bytes were taken so far. */
+  chunks(onSent?: (bytes: number) => void): AsyncIterable<Uint8Array>;
 }
 
 /** What a file inside is to be besides its content. */
@@ -41,7 +41,14 @@ const MOST = 200;
 /** A source for content that is at hand. */
 export async function sourceOfBytes(bytes: Uint8Array, isSecret = false): Promise<Source> {
   const digest = await crypto.subtle.digest("SHA-256", bytes.slice());
-  return { size: bytes.length, sha256: new Uint8Array(digest).toHex(), isSecret, open: () => Promise.resolve(bytes) };
+  return {
+    size: bytes.length,
+    sha256: new Uint8Array(digest).toHex(),
+    isSecret,
+    async *chunks() {
+      yield bytes;
+    },
+  };
 }
 
 /** A source for a file on the host, which is read as it is sent. What it gives is what was looked at, or a {@linkcode Failure}. */
@@ -51,7 +58,7 @@ export async function sourceOfHostFile(file: HostFile): Promise<Source> {
   return {
     size,
     sha256,
-    async open(onSent) {
+    async *chunks(onSent) {
       const { createHash } = await import("node:crypto");
       const hash = createHash("sha256");
       const changed = (how: string) =>
@@ -59,24 +66,16 @@ export async function sourceOfHostFile(file: HostFile): Promise<Source> {
           hint: "Run this again when nothing writes to the file any more",
         });
       let sent = 0;
-      const checked = file.stream().pipeThrough(
-        new TransformStream<Uint8Array, Uint8Array>({
-          transform(chunk, controller) {
-            sent += chunk.length;
-            // A file that grows may never end.
-            if (sent > size) throw changed(`it has more than the ${size} bytes that it had`);
-            hash.update(chunk);
-            onSent(sent);
-            controller.enqueue(chunk);
-          },
-          flush() {
-            if (sent < size) throw changed(`it has ${sent} of the ${size} bytes that it had`);
-            if (hash.digest("hex") !== sha256) throw changed("its content is another");
-          },
-        }),
-      );
-      // A stream always takes a process of its own.
-      return size > SMALL ? checked : new Uint8Array(await new Response(checked).arrayBuffer());
+      for await (const chunk of file.chunks()) {
+        sent += chunk.length;
+        // A file that grows may never end.
+        if (sent > size) throw changed(`it has more than the ${size} bytes that it had`);
+        hash.update(chunk);
+        onSent?.(sent);
+        yield chunk;
+      }
+      if (sent < size) throw changed(`it has ${sent} of the ${size} bytes that it had`);
+      if (hash.digest("hex") !== sha256) throw changed("its content is another");
     },
   };
 }
@@ -104,7 +103,7 @@ export async function send(
   let percent = -1;
   const onSent = (bytes: number) => {
     const now = Math.floor(bytes * 100 / size);
-    if (size <= SMALL || now === percent) return;
+    if (now === percent) return;
     percent = now;
     at.progress(`${formatBytes(bytes)} of ${formatBytes(size)} sent`);
   };
@@ -119,7 +118,12 @@ s=$(stat -L -c %s $f) && h=$(${digestOf(sh`$f`, size)}) || fail 1
 ${give(attributes)} && exec 4>&- || fail 1
 ${unchanged}
 { [ ! -d ${path} ] || rm -f ${path}; } && mv -f "$t" ${path} || fail 1`,
-    { stdin: await source.open(onSent), timeout: timeFor(10 * 60_000, size), codes: "any" },
+    // What comes in chunks always takes a process of its own.
+    {
+      stdin: size > SMALL ? source.chunks(onSent) : await bytesOf(source),
+      timeout: timeFor(10 * 60_000, size),
+      codes: "any",
+    },
   );
   if (output.code !== 0) throw failureOf(output, `Cannot write "${path}", which is as it was`);
 }
@@ -173,11 +177,11 @@ export async function sendAll(at: Writing, folder: string, parcels: readonly Par
 }
 
 async function sendBatch(at: Writing, folder: string, parcels: readonly Parcel[]): Promise<void> {
-  const contents: Uint8Array<ArrayBuffer>[] = [];
+  const contents: Uint8Array[] = [];
   const cuts: Script[] = [];
   let size = 0;
   for (const { path, source } of parcels) {
-    contents.push(new Uint8Array(await new Response(await source.open(() => {}) as BodyInit).arrayBuffer()));
+    contents.push(await bytesOf(source));
     cuts.push(sh`take ${size + 1} ${source.size} ${temporaryName(`./${path}`)}`);
     size += source.size;
   }
@@ -201,10 +205,27 @@ place() { { [ ! -d "$2" ] || rm -f "$2"; } && mv -f "$1" "$2" || fail 1; }`,
       ...[...permitted].map(([mode, of]) => sh`chmod ${mode} ${temporaries(of)} || fail 1`),
       ...parcels.map(({ path }) => sh`place ${temporaryName(`./${path}`)} ${`./${path}`}`),
     ),
-    { stdin: new Uint8Array(await new Blob(contents).arrayBuffer()), timeout: timeFor(60_000, size), codes: "any" },
+    { stdin: concat(contents), timeout: timeFor(60_000, size), codes: "any" },
   );
   const what = parcels.length === 1 ? `"${folder}/${parcels[0]!.path}"` : `${parcels.length} files in "${folder}"`;
   if (output.code !== 0) throw failureOf(output, `Cannot write ${what}; none of it is written in part`);
+}
+
+/** All of what is small. */
+async function bytesOf(source: Source): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of source.chunks()) chunks.push(chunk.slice());
+  return concat(chunks);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 /** The same in every run, so that what a killed one left behind is replaced; short enough whatever the file is called. */

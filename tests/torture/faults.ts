@@ -203,20 +203,19 @@ export class Bench implements AsyncDisposable {
         const found = await host.file(this.outside(path));
         if (found === undefined || hold !== "transfer" || path !== LARGE_ON_HOST) return found;
         const stalled = this.#stalled!;
-        let chunks = 0;
-        const stream = () =>
-          found.stream().pipeThrough(
-            new TransformStream({
-              async transform(chunk, controller) {
-                if (chunks++ === 5) {
-                  stalled.reached.resolve();
-                  await stalled.go.promise;
-                }
-                controller.enqueue(chunk);
-              },
-            }),
-          );
-        return { ...found, stream };
+        return {
+          ...found,
+          async *chunks() {
+            let count = 0;
+            for await (const chunk of found.chunks()) {
+              if (count++ === 5) {
+                stalled.reached.resolve();
+                await stalled.go.promise;
+              }
+              yield chunk;
+            }
+          },
+        };
       },
     };
   }

@@ -60,9 +60,7 @@ export async function readImageArchive(file: HostFile): Promise<ImageArchive> {
   if (compression !== undefined && compression !== "gzip") {
     throw refuse(`it is compressed with ${compression}`, `Unpack it first, or compress it with gzip`);
   }
-  const bytes = compression === undefined ? new ByteReader(file.stream(), file) : new ByteReader(
-    file.stream().pipeThrough(new DecompressionStream("gzip") as TransformStream<Uint8Array, Uint8Array>),
-  );
+  const bytes = compression === undefined ? new ByteReader(file.chunks(), file) : new ByteReader(decompressed(file));
   try {
     const descriptions = new Descriptions();
     for await (const { name, content } of files(bytes)) {
@@ -84,7 +82,7 @@ export async function readImageArchive(file: HostFile): Promise<ImageArchive> {
 class BadArchive extends Error {}
 
 async function firstBytes(file: HostFile): Promise<Uint8Array> {
-  const bytes = new ByteReader(file.stream());
+  const bytes = new ByteReader(file.chunks());
   try {
     return await bytes.read(4);
   } finally {
@@ -92,17 +90,25 @@ async function firstBytes(file: HostFile): Promise<Uint8Array> {
   }
 }
 
-/** Reads a stream by numbers of bytes, whatever its chunks are. */
+function decompressed(file: HostFile): AsyncIterable<Uint8Array> {
+  // A stream takes chunks ahead of their turn, in which these may have another content already.
+  const copies = async function* () {
+    for await (const chunk of file.chunks()) yield chunk.slice();
+  };
+  return ReadableStream.from(copies()).pipeThrough(new DecompressionStream("gzip"));
+}
+
+/** Reads by numbers of bytes, whatever the chunks are. */
 class ByteReader {
   /** How many bytes were read or skipped. */
   position = 0;
   readonly #file: HostFile | undefined;
-  #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #chunks: AsyncIterator<Uint8Array>;
   #chunk: Uint8Array = new Uint8Array(0);
 
-  /** With the `file` that the stream is of, what is long is not read. */
-  constructor(stream: ReadableStream<Uint8Array>, file?: HostFile) {
-    this.#reader = stream.getReader();
+  /** With the `file` that the chunks are of, what is long is not read. */
+  constructor(chunks: AsyncIterable<Uint8Array>, file?: HostFile) {
+    this.#chunks = chunks[Symbol.asyncIterator]();
     this.#file = file;
   }
 
@@ -124,20 +130,20 @@ class ByteReader {
     const there = Math.min(count, this.#file.size - this.position);
     this.position += there;
     this.#chunk = new Uint8Array(0);
-    this.#reader = this.#file.stream(this.position).getReader();
+    this.#chunks = this.#file.chunks(this.position)[Symbol.asyncIterator]();
     return there;
   }
 
   async cancel(): Promise<void> {
     // What went wrong with the source was thrown already.
-    await this.#reader.cancel().catch(() => {});
+    await this.#chunks.return?.().catch(() => {});
   }
 
   async #take(count: number, onPart: (part: Uint8Array) => void): Promise<number> {
     let left = count;
     while (left > 0) {
       if (this.#chunk.length === 0) {
-        const { value, done } = await this.#reader.read();
+        const { value, done } = await this.#chunks.next();
         if (done) break;
         this.#chunk = value;
       }

@@ -145,7 +145,9 @@ export function hostFileOf(bytes: Uint8Array<ArrayBuffer>, path = "/images/app.t
     path,
     size: bytes.length,
     mode: 0o644,
-    stream: (from = 0) => new Blob([bytes.subarray(from)]).stream(),
+    async *chunks(from = 0) {
+      yield bytes.subarray(from);
+    },
     text: () => Promise.reject(new Error("unused")),
     sha256: () => Promise.reject(new Error("unused")),
   };

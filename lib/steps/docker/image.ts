@@ -302,20 +302,16 @@ function loadFailure(output: Output, path: string, { layout }: ImageArchive): Fa
 }
 
 /** The content of a file; `progress` hears how much of it was taken so far. */
-function counted(file: HostFile, progress: (text: string) => void): ReadableStream<Uint8Array> {
+async function* counted(file: HostFile, progress: (text: string) => void): AsyncGenerator<Uint8Array> {
   let sent = 0;
   let percent = -1;
-  return file.stream().pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
-      transform(chunk, controller) {
-        sent += chunk.length;
-        const now = Math.floor(sent * 100 / file.size);
-        if (now !== percent) progress(`${formatBytes(sent)} of ${formatBytes(file.size)} sent`);
-        percent = now;
-        controller.enqueue(chunk);
-      },
-    }),
-  );
+  for await (const chunk of file.chunks()) {
+    sent += chunk.length;
+    const now = Math.floor(sent * 100 / file.size);
+    if (now !== percent) progress(`${formatBytes(sent)} of ${formatBytes(file.size)} sent`);
+    percent = now;
+    yield chunk;
+  }
 }
 
 function shortId(id: string): string {
