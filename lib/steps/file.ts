@@ -22,6 +22,7 @@ import {
   sourceOfBytes,
   sourceOfHostFile,
   timeFor,
+  type Verified,
 } from "./transfer.ts";
 
 /** Whose a file has to be. */
@@ -75,7 +76,8 @@ const SHOWN = 64 * 1024;
 /**
  * A regular file with this content, owner and mode. It appears whole or not at all: the content goes to a temporary file beside it,
  * readable by root only, is verified by size and hash, gets its owner and mode, and is then moved into place. Missing parent folders
- * are made (0755). A symbolic link at the path is replaced; a folder or a device there is an error. Equal content is not sent.
+ * are made (0755). A symbolic link at the path is replaced; a folder or a device there is an error. Equal content is not sent, and a
+ * large file that was just verified is not read once more while nobody has written to it.
  *
  * A host file is streamed, with flat memory, after a look whether there is room for it. Every run reads it to compare it, and where
  * the sizes are equal also the one inside: some seconds for each GiB. Comparing may take 1 minute and 1 second more for each 4 MiB,
@@ -109,6 +111,7 @@ export function file(path: string, spec: FileSpec | FileCopySpec): Step {
     ? content
     : new TextEncoder().encode(content instanceof Secret ? content.reveal() : content);
   const shown = typeof content === "string" && bytes.length <= SHOWN && !isPrivate(mode);
+  let sent: Verified | undefined;
 
   return {
     title: `file ${path}`,
@@ -116,11 +119,11 @@ export function file(path: string, spec: FileSpec | FileCopySpec): Step {
     async probe(at) {
       if (from === undefined) {
         const source = await sourceOfBytes(bytes, content instanceof Secret);
-        return { source, found: await look(at, path, source.size, shown ? source.sha256 : undefined) };
+        return { source, found: await look(at, path, source.size, sent, shown ? source.sha256 : undefined) };
       }
       const original = await requireHostFile(at, from);
       if (original.size > SHOWN) at.progress(`comparing ${formatBytes(original.size)}`);
-      const [source, found] = await Promise.all([sourceOfHostFile(original), look(at, path, original.size)]);
+      const [source, found] = await Promise.all([sourceOfHostFile(original), look(at, path, original.size, sent)]);
       return { source, found };
     },
 
@@ -144,7 +147,7 @@ export function file(path: string, spec: FileSpec | FileCopySpec): Step {
       if (typeof found !== "string" && found.sha256 === source.sha256) {
         await setAttributes(at, path, wanted);
       } else {
-        await send(at, path, source, wanted);
+        sent = await send(at, path, source, wanted);
       }
     },
 
@@ -178,7 +181,13 @@ export function attributeDifferences(
 }
 
 /** Looks at a path. The hash is worth its time only where the size is the wanted one. With `unless`, text of another hash is read. */
-async function look(at: Reading, path: string, size: number, unless?: string): Promise<FileState["found"]> {
+async function look(
+  at: Reading,
+  path: string,
+  size: number,
+  sent: Verified | undefined,
+  unless?: string,
+): Promise<FileState["found"]> {
   const text = unless === undefined ? sh`:` : sh`[ "$h" = ${unless} ] || head -c ${SHOWN + 1} "$p"`;
   const { stdout } = await at.container.read(
     sh`p=${path}
@@ -186,7 +195,7 @@ if [ -L "$p" ]; then echo link
 elif [ -d "$p" ]; then echo folder
 elif [ -f "$p" ]; then
   s=$(stat -c '%a %u %U %g %G %s' "$p") && h=- || exit
-  [ "\${s##* }" != ${size} ] || { h=$(${digestOf(sh`"$p"`, size)}) && h=\${h%% *}; } || exit
+  [ "\${s##* }" != ${size} ] || { h=$(${digestOf(sh`"$p"`, size, sent)}) && h=\${h%% *}; } || exit
   echo "file $s $h"
   ${text}
 elif [ -b "$p" ] || [ -c "$p" ]; then echo device

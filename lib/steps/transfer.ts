@@ -80,6 +80,16 @@ export async function sourceOfHostFile(file: HostFile): Promise<Source> {
   };
 }
 
+/** The state of a file inside whose content was read and found right. While it has it, there is no need to read it again. */
+export interface Verified {
+  /** File system, file and time of its last change, as `stat` prints {@linkcode STATE}; what writes to a file changes it. */
+  readonly state: string;
+  readonly sha256: string | Secret;
+}
+
+/** See {@linkcode Verified}. Owner, mode and name are not in it. */
+export const STATE = "%d:%i %y";
+
 /**
  * Puts a file at `path`: sent to a temporary file beside it that only root can read, verified by size and hash, given its owner and
  * mode, and moved into place. Missing parent folders are made (0755). Throws a {@linkcode Failure}; the file is then as it was.
@@ -92,7 +102,7 @@ export async function send(
   source: Source,
   attributes: Attributes,
   replaces?: string,
-): Promise<void> {
+): Promise<Verified> {
   const { size } = source;
   const sha256 = source.isSecret ? new Secret("SHA-256 of the content", source.sha256) : source.sha256;
   const folder = path.slice(0, path.lastIndexOf("/")) || "/";
@@ -113,11 +123,12 @@ export async function send(
     sh`t=${temporary} f=/proc/self/fd/4
 fail() { rm -f "$t"; exit "$1"; }
 mkdir -p ${folder} && rm -f "$t" && umask 077 && set -C && exec 4>"$t" && cat >&4 || fail 1
-s=$(stat -L -c %s $f) && h=$(${digestOf(sh`$f`, size)}) || fail 1
+s=$(stat -L -c %s $f) && v=$(stat -L -c ${STATE} $f) && h=$(${digestOf(sh`$f`, size)}) || fail 1
 [ "$s" -eq ${size} ] && [ "\${h%% *}" = ${sha256} ] || { echo "only $s of ${size} bytes arrived whole" >&2; fail 3; }
 ${give(attributes)} && exec 4>&- || fail 1
 ${unchanged}
-{ [ ! -d ${path} ] || rm -f ${path}; } && mv -f "$t" ${path} || fail 1`,
+{ [ ! -d ${path} ] || rm -f ${path}; } && mv -f "$t" ${path} || fail 1
+echo "$v"`,
     // What comes in chunks always takes a process of its own.
     {
       stdin: size > SMALL ? source.chunks(onSent) : await bytesOf(source),
@@ -126,6 +137,7 @@ ${unchanged}
     },
   );
   if (output.code !== 0) throw failureOf(output, `Cannot write "${path}", which is as it was`);
+  return { state: output.text, sha256 };
 }
 
 /** Gives the file that is open as number 4 its owner and mode. */
@@ -236,10 +248,14 @@ function temporaryName(path: string): string {
 
 /**
  * Prints the SHA-256 of a file inside, as `sha256sum` does. Of a large one OpenSSL prints it where it is there: unlike coreutils it uses
- * the processor's own instructions, 0.8 s instead of 3 s for 1 GiB. `path` is one word of shell.
+ * the processor's own instructions, 0.8 s instead of 3 s for 1 GiB. One that is as it was `verified` is not read at all, unless the
+ * time of its last change is told in whole seconds, in which much can happen. `path` is one word of shell.
  */
-export function digestOf(path: Script, size: number): Script {
-  return size > SMALL ? sh`openssl dgst -sha256 -r <${path} 2>/dev/null || sha256sum <${path}` : sh`sha256sum <${path}`;
+export function digestOf(path: Script, size: number, verified?: Verified): Script {
+  if (size <= SMALL) return sh`sha256sum <${path}`;
+  const read = sh`openssl dgst -sha256 -r <${path} 2>/dev/null || sha256sum <${path}`;
+  if (verified === undefined || !/\.\d/.test(verified.state)) return read;
+  return sh`if [ "$(stat -c ${STATE} ${path})" = ${verified.state} ]; then echo ${verified.sha256}; else ${read}; fi`;
 }
 
 /** How long something may take with `size` bytes: `base` milliseconds, and 1 s for each 4 MiB, which a slow disk manages. */
