@@ -57,8 +57,8 @@ export interface HostReader {
   folder(
     path: string,
   ): Promise<readonly { readonly name: string; readonly kind: "file" | "folder" | "other" }[] | undefined>;
-  /** Asks `pct` something about this run's container. */
-  pctRead(subcommand: "status"): Promise<PctResult>;
+  /** Asks `pct` for the status of this run's container. */
+  pctStatus(): Promise<PctResult>;
   /** Runs a program that changes nothing, for a minute at the most. Any exit code is an answer; more output than 64 MiB is none. */
   read(program: string, args: readonly string[]): Promise<Output>;
 }
@@ -103,7 +103,7 @@ export function thisHost(pct: Pct, ctid: number): Host {
     connects,
     file,
     folder,
-    pctRead: (subcommand) => pct.run([subcommand, String(ctid)], 60_000),
+    pctStatus: () => pct.run(["status", String(ctid)], 60_000),
     read: (program, args) => runProgram(program, args, 60_000, programs),
     writeFile: (path, content, mode) => replaceFile(path, content, mode, ctid),
     async editFile(path, edited) {
@@ -171,7 +171,7 @@ export function readOnlyHost(host: HostReader): Host {
     connects: (hostname, port, timeout) => host.connects(hostname, port, timeout),
     file: (path) => host.file(path),
     folder: (path) => host.folder(path),
-    pctRead: (subcommand) => host.pctRead(subcommand),
+    pctStatus: () => host.pctStatus(),
     read: (program, args) => host.read(program, args),
     writeFile: (path) => refuse(`write "${path}"`),
     editFile: (path) => refuse(`edit "${path}"`),

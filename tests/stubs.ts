@@ -98,7 +98,7 @@ export function stubHost(answers: Partial<Host> = {}): Host {
     connects: unexpected("connects"),
     file: unexpected("file"),
     folder: unexpected("folder"),
-    pctRead: unexpected("pctRead"),
+    pctStatus: unexpected("pctStatus"),
     read: unexpected("read"),
     writeFile: unexpected("writeFile"),
     editFile: unexpected("editFile"),

@@ -96,7 +96,7 @@ async function isTaken({ host, container: { ctid } }: Reading, name: string): Pr
 }
 
 async function statusOf(host: Reading["host"]): Promise<string> {
-  const result = await host.pctRead("status");
+  const result = await host.pctStatus();
   const status = /^status: (\w+)$/m.exec(result.stdout)?.[1];
   if (result.code !== 0 || status === undefined) throw failed("status", result);
   return status;

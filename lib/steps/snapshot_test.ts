@@ -15,10 +15,7 @@ function proxmox(names: string[], refusals: Record<string, (string | undefined)[
   const result = (code: number, stdout = "", stderr = ""): Promise<PctResult> =>
     Promise.resolve({ code, stdout, stderr });
   const host: Partial<Host> = {
-    pctRead(subcommand) {
-      assertEquals(subcommand, "status");
-      return result(0, `status: ${state.running ? "running" : "stopped"}\n`);
-    },
+    pctStatus: () => result(0, `status: ${state.running ? "running" : "stopped"}\n`),
     pctWrite(subcommand, args) {
       calls.push([subcommand, ...args].join(" "));
       const refusal = refusals[subcommand]?.shift();
@@ -128,11 +125,11 @@ Deno.test("a stop that was only queued is waited for, and taken back where it do
       if (subcommand === "start") state.running = true;
       return Promise.resolve({ code: 0, stdout: `Requesting HA ${subcommand} for CT 901\n`, stderr: "" });
     };
-    const pctRead: Host["pctRead"] = (subcommand) => {
-      if (subcommand === "status" && stops && ++looks === 3) state.running = false;
-      return host.pctRead!(subcommand);
+    const pctStatus = () => {
+      if (stops && ++looks === 3) state.running = false;
+      return host.pctStatus!();
     };
-    return { host: { ...host, pctRead, pctWrite }, calls, state, names };
+    return { host: { ...host, pctStatus, pctWrite }, calls, state, names };
   };
   const later = queue(true);
   assertEquals((await ensure(snapshot("base"), ready(), { host: later.host })).outcome, "changed");
