@@ -23,7 +23,8 @@
 export { main } from "./life.ts";
 export { type HostNeeds, type Setup, setup, type SetupContext } from "./setup.ts";
 export type { ContainerConfig, HypervisorConfig } from "./config.ts";
-export { Secret } from "./secret.ts";
+// Only a type: a secret that the run's own function has read is the only one that the log knows to conceal.
+export type { Secret } from "./secret.ts";
 export { type Script, sh, type ShellValue } from "./shell.ts";
 export type { Duration } from "./time.ts";
 

@@ -9,8 +9,8 @@ export const SHORTEST_SECRET = 4;
 
 /**
  * A secret, such as a registry token. It becomes text only where a command is written to the container's stdin; everywhere else,
- * also in `JSON.stringify`, in a template literal and in `console.log`, it reads as its name. What a command writes of it is
- * replaced in the log, too, where the setup's own `secret` function has read it; the log does not know of one that is made here.
+ * also in `JSON.stringify`, in a template literal and in `console.log`, it reads as its name. A setup gets one from its `secret`
+ * function, which tells the log to replace also what a command writes of it.
  *
  * @example
  * ```ts

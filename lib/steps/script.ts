@@ -74,14 +74,16 @@ const RUNNING = "/run/phoenix_setup.script";
  *
  * @example
  * ```ts
- * import { Secret } from "../secret.ts";
+ * import { setup } from "../setup.ts";
  *
- * const index = script("search index", {
- *   content: "#!/bin/sh -e\nbuild-index --out \"$1\" /srv/documents\n",
- *   arguments: ["/var/lib/index"],
- *   inputs: ["/srv/documents"],
- *   environment: { TOKEN: new Secret("API token", "abc") },
- *   timeout: "30m",
+ * const search = setup(910, "search", { environment: ["SEARCH_TOKEN"] }, async ({ ensure, secret }) => {
+ *   await ensure(script("search index", {
+ *     content: "#!/bin/sh -e\nbuild-index --out \"$1\" /srv/documents\n",
+ *     arguments: ["/var/lib/index"],
+ *     inputs: ["/srv/documents"],
+ *     environment: { TOKEN: await secret("API token", { environment: "SEARCH_TOKEN" }) },
+ *     timeout: "30m",
+ *   }));
  * });
  * ```
  */

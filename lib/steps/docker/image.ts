@@ -69,12 +69,14 @@ export interface ImageSpec {
  *
  * @example
  * ```ts
- * import { Secret } from "../../secret.ts";
+ * import { setup } from "../../setup.ts";
  *
- * const portainer = image("portainer/portainer-ce:2.33.1");
+ * const server = setup(910, "server", async ({ ensure, secret }) => {
+ *   await ensure(image("portainer/portainer-ce:2.33.1"));
  *
- * const token = new Secret("registry token", "dckr_pat_…");
- * const own = image("10.0.0.99:5000/models/server:3", { login: { username: "phoenix", token } });
+ *   const token = await secret("registry token", { file: "/usr/local/phoenix_hypervisor/etc/phoenix_docker_token.conf" });
+ *   await ensure(image("10.0.0.99:5000/models/server:3", { login: { username: "phoenix", token } }));
+ * });
  * ```
  */
 export function image(reference: string, spec: ImageSpec = {}): Step {
