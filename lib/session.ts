@@ -240,17 +240,23 @@ export class Session {
       user: options.user,
       isolate: false,
     }));
+    const writer = child.stdin.getWriter();
     const sent = (async () => {
-      const writer = child.stdin.getWriter();
       await writer.write(head);
       for await (const chunk of payload) await writer.write(chunk);
       await writer.close();
     })();
+    // What runs inside may live on without its pct: then it is the end of its input that ends it.
+    const end = () => {
+      writer.abort().catch(() => {});
+      endChild(child, "SIGKILL");
+    };
     // A command that does not read its stdin to the end closes it; only the source's own failure is ours to report.
     let sourceError: unknown;
     sent.catch((error) => {
-      if (!(error instanceof Deno.errors.BrokenPipe)) sourceError = error;
-      if (sourceError !== undefined) endChild(child, "SIGKILL");
+      if (error instanceof Deno.errors.BrokenPipe) return;
+      sourceError = error;
+      end();
     });
     Promise.all([child.status, piped]).then(([status]) => {
       frame.fail(
@@ -268,7 +274,7 @@ export class Session {
     } catch (error) {
       throw sourceError ?? error;
     } finally {
-      endChild(child, "SIGKILL");
+      end();
     }
   }
 

@@ -230,6 +230,24 @@ touch two`;
   await run(session, sh`rmdir ${folder}`);
 });
 
+// As lxc-attach on a real host: what runs inside lives on when it is killed, and holds the pipes.
+testWith(
+  ["run", "read", "write"],
+  "a source that fails ends the command, also one that lives on without its pct",
+  async () => {
+    await withSession(`exec 3<&0; "$@" <&3 & wait $!`, async (session) => {
+      const source = async function* () {
+        yield new Uint8Array(100_000);
+        throw new Error("the source is gone");
+      };
+      const started = performance.now();
+      await assertRejects(() => run(session, sh`cat >/dev/null`, { stdin: source() }), Error, "the source is gone");
+      assert(performance.now() - started < 10_000, "without waiting for its time to be up");
+      assertEquals((await run(session, sh`echo next`)).stdout, "next\n");
+    });
+  },
+);
+
 // A process id means something else once the container has been started again.
 testWith(["run", "read", "write"], "after a reboot, nothing is done to what has the old process ids", async () => {
   const folder = await Deno.makeTempDir();
