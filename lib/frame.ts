@@ -68,14 +68,11 @@ export function helloText(nonce: string): string {
 case $(timeout --version 2>&1 </dev/null) in *coreutils*) t=gnu ;; *[Bb]usy[Bb]ox*) t=busybox ;; esac
 command -v setsid >/dev/null 2>&1 && s=1 || s=0
 d=; for f in /run /dev/shm /tmp; do [ -w "$f" ] && d=$f && break; done
-for f in "\${d:-/tmp}"/.phoenix_setup.*; do
-  p=\${f##*/.phoenix_setup.}; [ ! -p "$f" ] || [ -d /proc/"\${p%%.*}" ] || rm -f "$f"
-done
 h=; read -r h </proc/sys/kernel/hostname; m=; read -r m </etc/machine-id
 w=$(stat -c %W / 2>/dev/null)
 ${STARTED}
 printf '\\036${nonce} hello %s %s %s %s %s %s %s %s\\n' "$$" "$t" "$s" "\${d:-/tmp}" "\${h:--}" "\${m:--}" "\${w:--}" "$i"
-unset f p; a=
+unset f; a=; k=
 `;
 }
 
@@ -124,9 +121,16 @@ set -- "$(cat <&3)" "#$1"; case $1 in *"$2") eval "set --
   // Their end is waited for: it would interrupt BusyBox's shell while it opens the next FIFO, and that one would do without the command.
   const deafen = `[ -z "$a" ] || { kill $a $b; wait $a $b; a=; } 2>/dev/null\n`;
   if (!isolate) return deafen + run + end;
-  const fifo = `${quote(hello.runFolder)}/.phoenix_setup.${hello.pid}.${nonce}.${number}`;
+  const fifos = `${quote(hello.runFolder)}/.phoenix_setup.`;
+  const fifo = `${fifos}${hello.pid}.${nonce}.${number}`;
+  // Those of shells that were killed go before the first of this one: not with the greeting, which also a container gets that is
+  // another than meant, or in which nothing may be changed.
+  const sweep = `[ "$k" ] || for f in ${fifos}*; do
+  k=\${f##*/.phoenix_setup.}; [ ! -p "$f" ] || [ -d /proc/"\${k%%.*}" ] || rm -f "$f"
+done; k=1
+`;
   // The FIFOs lose their names as soon as both ends are open, so that nothing is left behind even by a kill.
-  return `${deafen}if mkfifo -m 600 ${fifo}.o ${fifo}.e; then
+  return `${deafen}${sweep}if mkfifo -m 600 ${fifo}.o ${fifo}.e; then
 cat <${fifo}.o & a=$!
 cat <${fifo}.e >&2 & b=$!
 { rm -f ${fifo}.o ${fifo}.e

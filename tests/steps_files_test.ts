@@ -30,6 +30,7 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
   await onHost(trial, "model.gguf", large);
   await onHost(trial, "site/index.html", "<h1>It's here</h1>\n");
   await onHost(trial, "site/cgi/läuft.sh", "#!/bin/sh\necho ok\n", 0o755);
+  await onHost(trial, "token", "hunter2\n");
   await onHost(
     trial,
     "build.sh",
@@ -47,7 +48,7 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
       from: "${HOST_FOLDER}/build.sh",
       arguments: ["/etc/app/app.conf"],
       inputs: ["/etc/app/app.conf"],
-      environment: { TOKEN: new Secret("token", "hunter2") },
+      environment: { TOKEN: await secret("token", { file: "${HOST_FOLDER}/token" }) },
       timeout: "1m",
     }));
     await ensure(script("as user", { content: "{ id -un; echo $HOME; } >/tmp/who", user: "www-data", when: "once" }));`);

@@ -94,7 +94,8 @@ export const STATE = "%d:%i %y";
  * Puts a file at `path`: sent to a temporary file beside it that only root can read, verified by size and hash, given its owner and
  * mode, and moved into place. Missing parent folders are made (0755). Throws a {@linkcode Failure}; the file is then as it was.
  *
- * With `replaces`, the SHA-256 that the file had when it was looked at, a file that was changed since then is left alone.
+ * With `replaces`, the SHA-256 that the file had when it was looked at, a file that was changed since then is left alone. Gives what is
+ * known of a large file from then on.
  */
 export async function send(
   at: Writing,
@@ -102,7 +103,7 @@ export async function send(
   source: Source,
   attributes: Attributes,
   replaces?: string,
-): Promise<Verified> {
+): Promise<Verified | undefined> {
   const { size } = source;
   const sha256 = source.isSecret ? new Secret("SHA-256 of the content", source.sha256) : source.sha256;
   const folder = path.slice(0, path.lastIndexOf("/")) || "/";
@@ -128,7 +129,7 @@ s=$(stat -L -c %s $f) && v=$(stat -L -c ${STATE} $f) && h=$(${digestOf(sh`$f`, s
 ${give(attributes)} && exec 4>&- || fail 1
 ${unchanged}
 { [ ! -d ${path} ] || rm -f ${path}; } && mv -f "$t" ${path} || fail 1
-echo "$v"`,
+${size > SMALL ? sh`echo "size and hash are right, of file $v"` : sh`:`}`,
     // What comes in chunks always takes a process of its own.
     {
       stdin: size > SMALL ? source.chunks(onSent) : await bytesOf(source),
@@ -137,7 +138,8 @@ echo "$v"`,
     },
   );
   if (output.code !== 0) throw failureOf(output, `Cannot write "${path}", which is as it was`);
-  return { state: output.text, sha256 };
+  const state = /, of file (.*)$/.exec(output.text)?.[1];
+  return state === undefined ? undefined : { state, sha256 };
 }
 
 /** Gives the file that is open as number 4 its owner and mode. */
