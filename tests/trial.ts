@@ -38,15 +38,18 @@ export interface TrialRun {
 /** The container that most tests work with. */
 export const PORTAINER: SimulatedContainer = { ctid: 901, hostname: "Portainer", ip: "10.0.0.99" };
 
+/** Boots a host with these containers, simulated or of the lab, which lasts until it is closed or this process ends. */
+export async function beginHost(containers: readonly SimulatedContainer[]): Promise<TrialHost> {
+  return lab ? await LabHost.begin(lab, containers) : await SimulatedHost.temporary({ containers });
+}
+
 /** A host of its own for one test. */
 export class Trial implements AsyncDisposable {
   private constructor(readonly host: TrialHost, readonly ctid: number) {}
 
   /** Boots a host with one container. */
   static async begin(container: SimulatedContainer = PORTAINER): Promise<Trial> {
-    const containers = [container];
-    const host = lab ? await LabHost.begin(lab, containers) : await SimulatedHost.temporary({ containers });
-    return new Trial(host, container.ctid);
+    return new Trial(await beginHost([container]), container.ctid);
   }
 
   /** The arguments with which Deno runs a setup as its first line says. */

@@ -5,7 +5,9 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { type Result, SimulatedHost } from "../../lib/simulated/host.ts";
+import type { Result } from "../../lib/simulated/host.ts";
+import type { TrialHost } from "../lab/host.ts";
+import { beginHost, PORTAINER } from "../trial.ts";
 import { timed } from "./measure.ts";
 
 /** The folder of the benchmark, with a slash at its end. */
@@ -19,14 +21,13 @@ export interface Program {
   readonly env?: Record<string, string>;
 }
 
-/** A simulated host whose container 901 can be put back into the state that it had at first. */
+/** A host, simulated or of the lab, whose container 901 can be put back into the state that it had at first. */
 export class BenchHost implements AsyncDisposable {
-  private constructor(readonly host: SimulatedHost) {}
+  private constructor(readonly host: TrialHost) {}
 
   /** Boots a host; its container is one in which the twenty steps have all something to change. */
   static async begin(): Promise<BenchHost> {
-    const containers = [{ ctid: 901, hostname: "Portainer", ip: "10.0.0.99" }];
-    const bench = new BenchHost(await SimulatedHost.temporary({ containers }));
+    const bench = new BenchHost(await beginHost([PORTAINER]));
     // Where an installed script looks for it.
     await bench.run({ argv: ["/bin/ln", "-sfn", Deno.execPath(), "/usr/local/bin/deno"] });
     await bench.inside(`apt-get -q update && apt-get -q -y install nano

@@ -7,16 +7,17 @@
 import type { Bench } from "./bench.ts";
 import { BenchHost, PCT, type Program } from "./bench_host.ts";
 import { interleaved } from "./measure.ts";
-import { fromSource } from "./ours.ts";
+import { buildForms } from "./ours.ts";
 import { transfer } from "./transfer_setup.ts";
 
 const SIZES = { "1 KiB": 1024, "1 MiB": 1024 ** 2, "1 GiB": 1024 ** 3 };
 
 /** Measures files of three sizes, sent by ours, through a bare `pct exec`, and by `pct push`. */
-export async function files({ report, runs, few, work, say }: Bench): Promise<void> {
+export async function files({ report, runs, work, say }: Bench): Promise<void> {
+  const forms = await buildForms(work, "transfer_setup.ts", transfer);
   await using bench = await BenchHost.begin();
   const path = `${work}/file`;
-  const ours: Program = { ...await fromSource("transfer_setup.ts", transfer), env: { PHOENIX_BENCH_FILE: path } };
+  const ours: Program = { ...forms.script, env: { PHOENIX_BENCH_FILE: path } };
   const raw: Program = {
     argv: ["/bin/sh", "-c", `cat ${path} | ${PCT} exec 901 -- sh -c 'cat >/opt/raw && sha256sum /opt/raw'`],
   };
@@ -29,10 +30,11 @@ export async function files({ report, runs, few, work, say }: Bench): Promise<vo
   for (const [size, bytes] of Object.entries(SIZES)) {
     say(`files: ${size}`);
     await writeRandom(path, bytes);
-    const values = [
-      ...await interleaved(runs, { ours: measure(ours), "`cat`, `sha256sum`": measure(raw) }),
-      ...await interleaved(few, { "`pct push`": measure(push) }),
-    ];
+    const values = await interleaved(runs, {
+      ours: measure(ours),
+      "`cat`, `sha256sum`": measure(raw),
+      "`pct push`": measure(push),
+    });
     for (const [name, each] of values) {
       const note = name === "ours"
         ? "with its start, and looks before and after"

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { SimulatedHost } from "../../lib/simulated/host.ts";
+import { beginHost } from "../trial.ts";
 import type { Bench } from "./bench.ts";
 import { BenchHost } from "./bench_host.ts";
 import { growth } from "./growth_setup.ts";
@@ -57,7 +57,7 @@ async function moreSteps({ report, runs, work, say }: Bench): Promise<void> {
 async function moreContainers({ report, few, work, say }: Bench): Promise<void> {
   say("growth: containers");
   const fleet = Array.from({ length: 50 }, (_, i) => ({ ctid: 910 + i, hostname: `member-${i}` }));
-  await using host = await SimulatedHost.temporary({ containers: fleet });
+  const host = await beginHost(fleet);
   const [deno, ...options] = (await fromSource("growth_setup.ts", growth)).argv;
   for (const { ctid, hostname } of fleet) {
     await Deno.writeTextFile(
@@ -77,4 +77,5 @@ await main(setup(${ctid}, "${hostname}", growth.needs, growth.perform));
     const values = await interleaved(few, { all: () => timed(() => Promise.all(fleet.slice(0, count).map(setUp))) });
     report.add("containers at once, 10 steps each", `${count}`, values.get("all")!);
   }
+  await host.close();
 }

@@ -2,8 +2,9 @@
  * The benchmark: our setups beside what a user could have instead, on simulated hosts. Prints Markdown and writes JSON.
  *
  * ```sh
- * deno task bench                                      # all, in some six minutes
+ * deno task bench                                      # all, in some five minutes
  * deno task bench --runs 3 --json out.json session     # less of it
+ * deno task bench --lab                                # on real LXC containers, as root on Debian, what is not our own start
  * ```
  *
  * Nothing here is part of the tests: times say something only on a machine that does nothing else.
@@ -11,11 +12,13 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { dirname } from "@std/path";
 import { pathFromCaller } from "../../bin/compile.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { obstacle, project } from "../trial.ts";
+import { buildLab, LAB, runInLab } from "../lab/lab.ts";
+import { isLab, obstacle, project } from "../trial.ts";
 import type { Bench } from "./bench.ts";
 import { files } from "./files.ts";
 import { growing } from "./growth.ts";
@@ -32,7 +35,10 @@ const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   session,
 };
 
-const USAGE = `Usage: deno task bench [--runs N] [--json FILE] [${Object.keys(SECTIONS).join("|")} …]`;
+/** What is measured on real containers: the others measure this program, and would be the same there. */
+const LAB_SECTIONS = ["steps", "files", "session"];
+
+const USAGE = `Usage: deno task bench [--lab] [--runs N] [--json FILE] [${Object.keys(SECTIONS).join("|")} …]`;
 
 async function bench(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -41,6 +47,7 @@ async function bench(args: string[]): Promise<number> {
     options: {
       runs: { type: "string", default: "7" },
       json: { type: "string", default: `${project}.simulated/bench.json` },
+      lab: { type: "boolean", default: false },
       help: { type: "boolean", short: "h" },
     },
   });
@@ -51,6 +58,12 @@ async function bench(args: string[]): Promise<number> {
     return values.help ? 0 : 1;
   }
   if (obstacle !== undefined) throw new Error(`Cannot measure anything here: the simulated host ${obstacle}`);
+  if (values.lab && !isLab) {
+    const missing = await buildLab(LAB);
+    if (missing !== undefined) throw new Error(`No lab can be made on this machine: ${missing}`);
+    const json = pathFromCaller(values.json);
+    return await runInLab(LAB, "run", [fileURLToPath(import.meta.url), ...args, `--json=${json}`]);
+  }
 
   const machine = {
     date: new Date().toISOString().slice(0, 10),
@@ -63,8 +76,9 @@ async function bench(args: string[]): Promise<number> {
   const work = await Deno.makeTempDir({ prefix: "phoenix_bench_" });
   const started = performance.now();
   try {
+    const wanted = positionals.length > 0 ? positionals : isLab ? LAB_SECTIONS : Object.keys(SECTIONS);
     for (const [name, measure] of Object.entries(SECTIONS)) {
-      if (positionals.length > 0 && !positionals.includes(name)) continue;
+      if (!wanted.includes(name)) continue;
       await measure({ report, runs, few: Math.min(runs, 3), work, say: (text) => console.error(text) });
     }
   } finally {
@@ -72,7 +86,9 @@ async function bench(args: string[]): Promise<number> {
   }
   const seconds = Math.round((performance.now() - started) / 1000);
   console.log(
-    `${machine.date}, ${machine.cores} cores, load ${machine.load.toFixed(2)} before, Deno ${machine.deno}, ${seconds} s
+    `${isLab ? "On real LXC containers, " : ""}${machine.date}, ${machine.cores} cores, load ${
+      machine.load.toFixed(2)
+    } before, Deno ${machine.deno}, ${seconds} s
 
 ${report}`,
   );

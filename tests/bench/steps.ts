@@ -6,7 +6,7 @@
 
 import type { Bench } from "./bench.ts";
 import { BenchHost, folder, PCT, type Program } from "./bench_host.ts";
-import { interleaved, pooled, timed } from "./measure.ts";
+import { pooled, timed } from "./measure.ts";
 import { buildForms } from "./ours.ts";
 import { inventory } from "./twenty_steps.ts";
 
@@ -46,118 +46,171 @@ docker container inspect --format '{{.Config.Image}} {{.State.Running}} {{.HostC
 docker network inspect --format '{{.Name}} {{.Driver}}' inventory
 docker volume ls`;
 
-/** Measures the twenty steps, after making sure that all programs do the same with them. */
+/** What is measured on one host by one job: each contender in turn, all at one latency of `pct`. */
+interface Row {
+  readonly kind: "converged" | "first run";
+  /** In seconds. */
+  readonly latency: number;
+  readonly contenders: readonly Contender[];
+  /** Whether the floor is measured, too. */
+  readonly floor: boolean;
+  readonly times: number;
+}
+
+/** Measures the twenty steps, and makes sure with each run that all programs do the same with them. */
 export async function twentySteps({ report, runs, few, work, say }: Bench): Promise<void> {
   say("twenty steps: building");
   const forms = await buildForms(work, "twenty_steps.ts", inventory);
   const ours: Contender = { name: "ours", ...(forms.script), changed: /: Step \d+: .*: changed \(/g };
-  const ansible = await exists(ANSIBLE.argv[0]) ? ANSIBLE : undefined;
-  if (!ansible) say("Ansible is left out, as it is not here: apt-get install ansible-core");
-  await using bench = await BenchHost.begin();
+  const ansible = await exists(ANSIBLE.argv[0]) ? [ANSIBLE] : [];
+  if (ansible.length === 0) say("Ansible is left out, as it is not here: apt-get install ansible-core");
+  const converged = { kind: "converged", contenders: [ours, BASH], floor: true, times: runs } as const;
+  const measured = new Measured();
 
-  say("twenty steps: do all make the same, and nothing more in a second run?");
-  const processes = await requireSame(bench, [ours, BASH, ...(ansible ? [ansible] : [])]);
-  report.target("`pct` processes of a converged run of 20 steps", processes.get("ours")!, "=", 2);
-
-  const medians = new Map<string, number>();
-  const note = (name: string) =>
-    name === "floor" ? "one `pct status`, one `pct exec … true`" : `${processes.get(name)} processes of \`pct\``;
-  const add = (kind: "converged" | "first run", name: string, latency: number, values: readonly number[], how = "") => {
-    const notes = [kind === "converged" ? note(name) : "", how].filter(Boolean);
-    medians.set(
-      `${kind} ${name} ${latency}`,
-      report.add(`20 steps, ${kind}, \`pct\` at ${latency} s`, name, values, { note: notes.join("; ") }),
-    );
-  };
-  const run = (contender: Contender | undefined) =>
-    contender && (async () => (await bench.run(contender)).milliseconds);
-  const floor = () =>
-    timed(async () => {
-      await bench.run({ argv: [PCT, "status", "901"] });
-      await bench.run({ argv: [PCT, "exec", "901", "--", "true"] });
-    });
-
-  // Each keeps notes of its own of what it has started.
-  for (const contender of [ours, BASH]) await bench.run(contender);
-  for (const latency of [0, 0.1, 0.4]) {
-    say(`twenty steps: converged, pct at ${latency} s`);
-    await bench.setLatency(latency);
-    const values = await interleaved(runs, { floor, ours: run(ours), bash: latency === 0 ? run(BASH) : undefined });
-    for (const [name, each] of values) add("converged", name, latency, each);
+  say("twenty steps: with pct at 0 s");
+  {
+    await using bench = await TwentyStepsHost.begin(measured, ours);
+    for (let run = 0; run < runs; run++) await bench.take({ ...converged, latency: 0 });
   }
-  await bench.setLatency(0);
-  for (const [name, each] of await interleaved(few, { Ansible: run(ansible) })) add("converged", name, 0, each);
 
-  // What takes many seconds and mostly waits for `pct` goes on side by side, each on a host of its own.
-  say("twenty steps: bash and Ansible with pct at 0.1 and 0.4 s, and the first runs");
-  const waits: { kind: "converged" | "first run"; contender: Contender | undefined; latency: number; times: number }[] =
-    [
-      { kind: "converged", contender: ansible, latency: 0.4, times: runs },
-      { kind: "first run", contender: ansible, latency: 0.4, times: few },
-      { kind: "first run", contender: BASH, latency: 0.4, times: few },
-      { kind: "first run", contender: ours, latency: 0.4, times: few },
-      { kind: "converged", contender: ansible, latency: 0.1, times: few },
-      { kind: "converged", contender: BASH, latency: 0.4, times: runs },
-      { kind: "converged", contender: BASH, latency: 0.1, times: runs },
-    ];
-  const measured = waits.flatMap(({ contender, ...one }) =>
-    contender ? [{ ...one, contender, values: [] as number[] }] : []
-  );
+  // What takes many seconds and mostly waits for `pct` goes on side by side, each on a host of its own; the longest come first.
+  say("twenty steps: side by side, with pct at 0.4 and 0.1 s, first runs, and Ansible");
+  const rows: Row[] = [
+    { ...converged, latency: 0.4, contenders: [ours, BASH, ...ansible] },
+    { kind: "first run", latency: 0.4, contenders: ansible, floor: false, times: few },
+    { kind: "first run", latency: 0.4, contenders: [ours, BASH], floor: false, times: runs },
+    { kind: "converged", latency: 0.1, contenders: ansible, floor: false, times: few },
+    { kind: "converged", latency: 0, contenders: ansible, floor: false, times: few },
+    { ...converged, latency: 0.1 },
+  ];
   await pooled(
     SIDE_BY_SIDE,
-    BenchHost.begin,
-    measured.flatMap(({ kind, contender, latency, times, values }) =>
-      partsOf(times, 4).map((part) => async (own: BenchHost) => {
-        await own.setLatency(0);
-        if (kind === "converged") await own.run(contender);
-        for (let run = 0; run < part; run++) {
-          if (kind === "first run") await own.reset();
-          await own.setLatency(latency);
-          values.push((await own.run(contender)).milliseconds);
-        }
-      })
-    ),
+    () => TwentyStepsHost.begin(measured, ours),
+    rows.flatMap((row) => Array.from({ length: row.times }, () => (bench: TwentyStepsHost) => bench.take(row))),
   );
-  for (const { kind, contender, latency, values } of measured) {
-    add(kind, contender.name, latency, values, `${SIDE_BY_SIDE} side by side`);
-  }
+  measured.requireSame();
 
-  const times = (a: string, b: string) => medians.get(`converged ${a} 0.4`)! / medians.get(`converged ${b} 0.4`)!;
-  report.target("converged 20 steps, `pct` at 0.4 s: ours ÷ floor", times("ours", "floor"), "≤", 1.25);
-  report.target("the same: bash (side by side) ÷ ours (alone)", times("bash", "ours"), "≥", 8);
-  if (ansible) report.target("the same: Ansible (side by side) ÷ ours (alone)", times("Ansible", "ours"), "≥", 20);
+  const medians = new Map<string, number>();
+  for (const { kind, latency, name, values } of measured.times()) {
+    const processes = kind === "converged" && measured.processes.get(name);
+    const notes = [
+      name === "floor"
+        ? "one `pct status`, one `pct exec … true`"
+        : processes
+        ? `${processes} processes of \`pct\``
+        : "",
+      latency > 0 || name === "Ansible" ? `${SIDE_BY_SIDE} side by side` : "",
+    ];
+    const note = notes.filter(Boolean).join("; ");
+    const section = `20 steps, ${kind}, \`pct\` at ${latency} s`;
+    medians.set(`${kind} ${name} ${latency}`, report.add(section, name, values, { note }));
+  }
+  const ratio = (a: string, b: string) => medians.get(`converged ${a} 0.4`)! / medians.get(`converged ${b} 0.4`)!;
+  report.target("`pct` processes of a converged run of 20 steps", measured.processes.get("ours")!, "=", 2);
+  report.target("converged 20 steps, `pct` at 0.4 s: ours ÷ floor", ratio("ours", "floor"), "≤", 1.25);
+  report.target("the same: bash ÷ ours", ratio("bash", "ours"), "≥", 8);
+  if (ansible.length > 0) report.target("the same: Ansible ÷ ours", ratio("Ansible", "ours"), "≥", 20);
 }
 
-/** Makes sure that all contenders make the same of the same container. Gives the `pct` processes of each one's converged run. */
-async function requireSame(bench: BenchHost, contenders: readonly Contender[]): Promise<Map<string, number>> {
-  const processes = new Map<string, number>();
-  let expected: string[] | undefined;
-  for (const contender of contenders) {
-    const { name } = contender;
-    const changes = async () => (await bench.run(contender)).stdout.match(contender.changed)?.length ?? 0;
-    await bench.reset();
-    const first = await changes();
-    if (first < CHANGES) throw new Error(`The first run of ${name} changed ${first} steps instead of ${CHANGES}`);
-    await bench.host.forgetPctCalls();
-    if (await changes() > 0) throw new Error(`The second run of ${name} changed something`);
-    processes.set(name, (await bench.host.pctCalls()).length);
-    const state = (await bench.inside(STATE)).split("\n");
-    expected ??= state;
-    const lacks = expected.filter((line) => !state.includes(line));
-    const others = state.filter((line) => !expected!.includes(line));
-    if (lacks.length + others.length > 0) {
+/** What the runs of all hosts came to. */
+class Measured {
+  /** How many processes of `pct` a converged run takes. */
+  readonly processes = new Map<string, number>();
+  readonly #times = new Map<string, { kind: Row["kind"]; latency: number; name: string; values: number[] }>();
+  /** What each contender makes of a container, in lines. */
+  readonly #states = new Map<string, string[]>();
+
+  add({ kind, latency }: Row, name: string, milliseconds: number): void {
+    const of = `${kind} ${latency} ${name}`;
+    if (!this.#times.has(of)) this.#times.set(of, { kind, latency, name, values: [] });
+    this.#times.get(of)!.values.push(milliseconds);
+  }
+
+  /** All times, in the order of the table. */
+  times() {
+    const kinds = ["converged", "first run"];
+    const names = ["floor", "ours", "bash", "Ansible"];
+    return [...this.#times.values()].toSorted((a, b) =>
+      kinds.indexOf(a.kind) - kinds.indexOf(b.kind) || a.latency - b.latency ||
+      names.indexOf(a.name) - names.indexOf(b.name)
+    );
+  }
+
+  addState(name: string, state: string): void {
+    this.#states.set(name, state.split("\n"));
+  }
+
+  /** Makes sure that all contenders have made the same. */
+  requireSame(): void {
+    const expected = this.#states.get("ours")!;
+    for (const [name, state] of this.#states) {
+      const lacks = expected.filter((line) => !state.includes(line));
+      const others = state.filter((line) => !expected.includes(line));
+      if (lacks.length + others.length === 0) continue;
       throw new Error(
         [`${name} makes something else:`, ...lacks.map((line) => `- ${line}`), ...others.map((line) => `+ ${line}`)]
           .join("\n"),
       );
     }
   }
-  return processes;
 }
 
-/** A number as a sum of numbers that are not larger than `most`. */
-function partsOf(number: number, most: number): number[] {
-  return number <= most ? [number] : [most, ...partsOf(number - most, most)];
+/** A host on which the twenty steps are taken. */
+class TwentyStepsHost implements AsyncDisposable {
+  /** Whether the programs find nothing to do. */
+  #isConverged = false;
+
+  private constructor(readonly bench: BenchHost, readonly measured: Measured, readonly ours: Contender) {}
+
+  static async begin(measured: Measured, ours: Contender): Promise<TwentyStepsHost> {
+    return new TwentyStepsHost(await BenchHost.begin(), measured, ours);
+  }
+
+  /** Measures one row once. A first run has to change what there is to change, and a run that finds nothing to do, nothing. */
+  async take(row: Row): Promise<void> {
+    const { bench, measured } = this;
+    if (row.kind === "converged") await this.#converge();
+    await bench.setLatency(row.latency);
+    if (row.floor) {
+      const milliseconds = await timed(async () => {
+        await bench.run({ argv: [PCT, "status", "901"] });
+        await bench.run({ argv: [PCT, "exec", "901", "--", "true"] });
+      });
+      measured.add(row, "floor", milliseconds);
+    }
+    for (const contender of row.contenders) {
+      const { name } = contender;
+      if (row.kind === "first run") {
+        this.#isConverged = false;
+        await bench.reset();
+        await bench.setLatency(row.latency);
+      }
+      await bench.host.forgetPctCalls();
+      const { milliseconds, stdout } = await bench.run(contender);
+      measured.add(row, name, milliseconds);
+      const changes = stdout.match(contender.changed)?.length ?? 0;
+      if (row.kind === "converged") {
+        if (changes > 0) throw new Error(`A run of ${name} changed ${changes} steps, of which none should differ`);
+        measured.processes.set(name, (await bench.host.pctCalls()).length);
+      } else {
+        if (changes < CHANGES) throw new Error(`A first run of ${name} changed ${changes} steps instead of ${CHANGES}`);
+        await bench.setLatency(0);
+        measured.addState(name, await bench.inside(STATE));
+      }
+    }
+    await bench.setLatency(0);
+  }
+
+  /** Lets each program run that keeps notes of its own of what it has started; Ansible's are those of the bash script. */
+  async #converge(): Promise<void> {
+    if (this.#isConverged) return;
+    for (const contender of [this.ours, BASH]) await this.bench.run(contender);
+    this.#isConverged = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.bench[Symbol.asyncDispose]();
+  }
 }
 
 async function exists(path: string): Promise<boolean> {

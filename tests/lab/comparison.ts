@@ -216,7 +216,7 @@ const CASES: Readonly<Record<string, (host: TrialHost) => Promise<unknown>>> = {
       await sh(host, "until [ -s /tmp/pid ]; do sleep 0.02; done");
       child.kill(signal);
       const status = child.status;
-      const ended = await Promise.race([status, new Promise<null>((resolve) => setTimeout(resolve, 500, null))]);
+      const ended = await Promise.race([status, new Promise<null>((resolve) => setTimeout(resolve, 5_000, null))]);
       const { stdout } = await sh(host, "kill -0 $(cat /tmp/pid) && echo alive; kill -9 $(cat /tmp/pid); rm /tmp/pid");
       await status;
       all.push({ signal, ended, stdout });

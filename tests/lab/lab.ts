@@ -34,8 +34,11 @@ const COMPARISONS = ["tests/lab/comparison.ts"];
 
 const PERMISSIONS = ["--allow-read", "--allow-write", "--allow-run"];
 
+/** Where the lab is kept. */
+export const LAB = `${project}.lab`;
+
 /** Builds the lab, or says why none can be on this machine, as the end of a sentence. */
-async function build(state: string): Promise<string | undefined> {
+export async function buildLab(state: string): Promise<string | undefined> {
   const missing = await whatIsMissing(state);
   if (missing !== undefined) return missing;
   const { code, stdout } = await new Deno.Command(`${own}build`, { args: [state], stderr: "inherit" }).output();
@@ -48,18 +51,21 @@ async function build(state: string): Promise<string | undefined> {
   return make.success ? undefined : new TextDecoder().decode(make.stderr).trim();
 }
 
-/** Runs the tests below an init that reaps what is left to it, whose end is everybody's, and which ends with this process. */
-async function runTests(state: string, files: readonly string[]): Promise<number> {
-  const init = 'exec 3<&0 </dev/null; "$@" 3<&- & tests=$!; { read -r _ <&3; kill -KILL $tests; } & wait $tests';
+/**
+ * Runs Deno, for which hosts are the lab's, below an init that reaps what is left to it, whose end is everybody's, and which ends with
+ * this process. Gives its exit code.
+ */
+export async function runInLab(state: string, subcommand: string, args: readonly string[]): Promise<number> {
+  const init = 'exec 3<&0 </dev/null; "$@" 3<&- & child=$!; { read -r _ <&3; kill -KILL $child; } & wait $child';
   const temporary = `${state}/tmp`;
   await removeAll(temporary);
   await Deno.mkdir(temporary);
   const child = new Deno.Command("unshare", {
     args: [
       ...["--pid", "--fork", "--kill-child", "--mount-proc", "--", "bash", "-c", init, "lab-init"],
-      ...[Deno.execPath(), "test", "--parallel", "--no-check", "--no-prompt"],
-      ...[...PERMISSIONS, "--allow-env", "--allow-net"],
-      ...[...await importArguments(), ...files],
+      ...[Deno.execPath(), subcommand, "--no-check", "--no-prompt"],
+      ...[...PERMISSIONS, "--allow-env", "--allow-net", "--allow-sys=loadavg"],
+      ...[...await importArguments(), ...args],
     ],
     cwd: project,
     env: { PHOENIX_LAB: state, DENO_JOBS: "2", TMPDIR: temporary },
@@ -94,7 +100,7 @@ if (import.meta.main) {
   const options = parseArgs(Deno.args, {
     string: ["state"],
     boolean: ["keep", "down"],
-    default: { state: `${project}.lab` },
+    default: { state: LAB },
   });
   const started = performance.now();
   const state = options.state.startsWith("/") ? options.state : `${Deno.cwd()}/${options.state}`;
@@ -106,7 +112,7 @@ if (import.meta.main) {
     await removeAll(`${state}/tmp`);
     Deno.exit();
   }
-  const missing = await build(state);
+  const missing = await buildLab(state);
   if (missing !== undefined) {
     console.log(`No lab can be made on this machine: ${missing}`);
     Deno.exit(3);
@@ -114,7 +120,10 @@ if (import.meta.main) {
   console.log(`The lab is built, after ${seconds()}`);
   await Deno.remove(resultsFile(state)).catch(() => {});
   const files = options._.map(String);
-  const code = await runTests(state, files.length > 0 ? files : [...CASES, ...COMPARISONS]);
+  const code = await runInLab(state, "test", [
+    "--parallel",
+    ...(files.length > 0 ? files : [...CASES, ...COMPARISONS]),
+  ]);
   if (options.keep) {
     await LabHost.end(kept);
     await LabHost.begin(state, [{ ctid: 901, hostname: "Portainer", ip: "10.0.0.99" }], kept);
