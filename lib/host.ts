@@ -38,7 +38,7 @@ export interface HostFile {
   chunks(from?: number): AsyncIterable<Uint8Array>;
   /** Its content as text. Throws a {@linkcode Failure} for more than 16 MiB and for what is not UTF-8. */
   text(): Promise<string>;
-  /** The SHA-256 of its content, in hexadecimal digits. */
+  /** The SHA-256 of its present content, in hexadecimal digits; it is read once, and again where something has written to it. */
   sha256(): Promise<string>;
 }
 
@@ -189,9 +189,6 @@ async function file(path: string): Promise<HostFile | undefined> {
   const info = await reading(path, () => Deno.stat(path).catch(ignoreMissing));
   if (info === undefined) return undefined;
   if (!info.isFile) throw new Failure(ExitCode.Step, `Cannot use "${path}" on the host as it is not a regular file`);
-  // What changes a file changes one of these, unless it did the same a moment ago: the clock of file systems ticks some 100 times a second.
-  const state = [path, info.dev, info.ino, info.size, info.mtime?.getTime(), info.ctime?.getTime()].join();
-  const isSettled = info.ctime !== null && Date.now() - info.ctime.getTime() > 100;
   return {
     path,
     size: info.size,
@@ -210,6 +207,10 @@ async function file(path: string): Promise<HostFile | undefined> {
       }
     },
     async sha256() {
+      const { dev, ino, size, mtime, ctime } = await reading(path, () => Deno.stat(path));
+      // What changes a file changes one of these, unless it did the same a moment ago: the clock of file systems ticks some 100 times a second.
+      const state = [path, dev, ino, size, mtime?.getTime(), ctime?.getTime()].join();
+      const isSettled = ctime !== null && Date.now() - ctime.getTime() > 100;
       const known = digests.get(state);
       if (known !== undefined) return known;
       // The web's digest wants the whole content at once.

@@ -42,15 +42,16 @@ export function hostFiles(files: Readonly<Record<string, HostContent>>): Pick<Ho
 /** A file of the host. `sent` is what its stream gives, where that is something else than what it was when it was looked at. */
 export function hostFile(path: string, text: string, mode = 0o644, sent = text): HostFile {
   const bytes = new TextEncoder().encode(text);
+  let now = bytes;
   return {
     path,
     size: bytes.length,
     mode,
     async *chunks() {
-      const rest = new TextEncoder().encode(sent);
+      const rest = now = new TextEncoder().encode(sent);
       for (let at = 0; at < rest.length;) yield rest.subarray(at, at += PIECE);
     },
     text: () => Promise.resolve(text),
-    sha256: async () => new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex(),
+    sha256: async () => new Uint8Array(await crypto.subtle.digest("SHA-256", now)).toHex(),
   };
 }

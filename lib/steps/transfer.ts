@@ -59,8 +59,6 @@ export async function sourceOfHostFile(file: HostFile): Promise<Source> {
     size,
     sha256,
     async *chunks(onSent) {
-      const { createHash } = await import("node:crypto");
-      const hash = createHash("sha256");
       const changed = (how: string) =>
         new Failure(ExitCode.Step, `Cannot copy "${file.path}" from the host as it was changed meanwhile: ${how}`, {
           hint: "Run this again when nothing writes to the file any more",
@@ -70,12 +68,11 @@ export async function sourceOfHostFile(file: HostFile): Promise<Source> {
         sent += chunk.length;
         // A file that grows may never end.
         if (sent > size) throw changed(`it has more than the ${size} bytes that it had`);
-        hash.update(chunk);
         onSent?.(sent);
         yield chunk;
       }
       if (sent < size) throw changed(`it has ${sent} of the ${size} bytes that it had`);
-      if (hash.digest("hex") !== sha256) throw changed("its content is another");
+      if (await file.sha256() !== sha256) throw changed("its content is another");
     },
   };
 }

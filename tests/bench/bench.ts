@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { BenchHost } from "./bench_host.ts";
 import type { Report } from "./report.ts";
 
 /** What a section works with. */
@@ -15,6 +16,8 @@ export interface Bench {
   readonly few: number;
   /** A folder for its files. */
   readonly work: string;
+  /** A host that all sections share, which each leaves as it was. */
+  readonly host: BenchHost;
   /** Says what is being measured. */
   say(text: string): void;
 }

@@ -5,17 +5,18 @@
  */
 
 import type { Bench } from "./bench.ts";
-import { BenchHost, PCT, type Program } from "./bench_host.ts";
+import { PCT, type Program } from "./bench_host.ts";
 import { interleaved } from "./measure.ts";
 import { buildForms } from "./ours.ts";
 import { transfer } from "./transfer_setup.ts";
 
 const SIZES = { "1 KiB": 1024, "1 MiB": 1024 ** 2, "1 GiB": 1024 ** 3 };
 
+const REMOVE = "rm -f /opt/ours /opt/raw /opt/pushed";
+
 /** Measures files of three sizes, sent by ours, through a bare `pct exec`, and by `pct push`. */
-export async function files({ report, runs, work, say }: Bench): Promise<void> {
+export async function files({ report, runs, work, host, say }: Bench): Promise<void> {
   const forms = await buildForms(work, "transfer_setup.ts", transfer);
-  await using bench = await BenchHost.begin();
   const path = `${work}/file`;
   const ours: Program = { ...forms.script, env: { PHOENIX_BENCH_FILE: path } };
   const raw: Program = {
@@ -24,8 +25,8 @@ export async function files({ report, runs, work, say }: Bench): Promise<void> {
   const push: Program = { argv: [PCT, "push", "901", path, "/opt/pushed"] };
   const medians = new Map<string, number>();
   const measure = (program: Program) => async () => {
-    await bench.inside("rm -f /opt/ours /opt/raw /opt/pushed");
-    return (await bench.run(program)).milliseconds;
+    await host.inside(REMOVE);
+    return (await host.run(program)).milliseconds;
   };
   for (const [size, bytes] of Object.entries(SIZES)) {
     say(`files: ${size}`);
@@ -44,11 +45,12 @@ export async function files({ report, runs, work, say }: Bench): Promise<void> {
       medians.set(`${name} ${size}`, report.add(`a file of ${size}`, name, each, { note }));
     }
     if (bytes === SIZES["1 GiB"]) {
-      await bench.inside("rm -f /opt/ours");
-      report.target("a file of 1 GiB: peak memory of ours", await bench.peak(ours), "<", 150, "MiB");
+      await host.inside(REMOVE);
+      report.target("a file of 1 GiB: peak memory of ours", await host.peak(ours), "<", 150, "MiB");
     }
     await Deno.remove(path);
   }
+  await host.inside(REMOVE);
   report.target(
     "a file of 1 GiB: ours ÷ (`cat` through `pct exec`, and `sha256sum` inside)",
     medians.get("ours 1 GiB")! / medians.get("`cat`, `sha256sum` 1 GiB")!,

@@ -6,7 +6,6 @@
 
 import { beginHost } from "../trial.ts";
 import type { Bench } from "./bench.ts";
-import { BenchHost } from "./bench_host.ts";
 import { growth } from "./growth_setup.ts";
 import { interleaved, timed } from "./measure.ts";
 import { buildForms, fromSource } from "./ours.ts";
@@ -17,17 +16,16 @@ export async function growing(bench: Bench): Promise<void> {
   await moreContainers(bench);
 }
 
-async function moreSteps({ report, runs, work, say }: Bench): Promise<void> {
+async function moreSteps({ report, runs, work, host, say }: Bench): Promise<void> {
   say("growth: steps");
   const forms = await buildForms(work, "growth_setup.ts", growth);
-  await using bench = await BenchHost.begin();
   const program = (steps: number, output: Record<string, string> = {}) => ({
     ...forms.script,
     env: { PHOENIX_BENCH_STEPS: `${steps}`, ...output },
   });
-  const each = (steps: number) => async () => Number((await bench.run(program(steps))).stderr) / steps;
+  const each = (steps: number) => async () => Number((await host.run(program(steps))).stderr) / steps;
   const values = await interleaved(runs, {
-    "4, with the start": async () => (await bench.run(program(4))).milliseconds,
+    "4, with the start": async () => (await host.run(program(4))).milliseconds,
     "each of 10": each(10),
     "each of 100": each(100),
     "each of 1,000": each(1000),
@@ -50,7 +48,7 @@ async function moreSteps({ report, runs, work, say }: Bench): Promise<void> {
   );
 
   say("growth: output");
-  const peak = await bench.peak(program(1000, { PHOENIX_BENCH_OUTPUT: "1000000" }));
+  const peak = await host.peak(program(1000, { PHOENIX_BENCH_OUTPUT: "1000000" }));
   report.target("peak memory of 1,000 steps with 1 MB of output each", peak, "<", 200, "MiB");
 }
 

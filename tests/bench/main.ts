@@ -20,6 +20,7 @@ import { messageOf } from "../../lib/errors.ts";
 import { buildLab, LAB, runInLab } from "../lab/lab.ts";
 import { isLab, obstacle, project } from "../trial.ts";
 import type { Bench } from "./bench.ts";
+import { BenchHost } from "./bench_host.ts";
 import { files } from "./files.ts";
 import { growing } from "./growth.ts";
 import { Report } from "./report.ts";
@@ -76,10 +77,11 @@ async function bench(args: string[]): Promise<number> {
   const work = await Deno.makeTempDir({ prefix: "phoenix_bench_" });
   const started = performance.now();
   try {
+    await using host = await BenchHost.begin();
     const wanted = positionals.length > 0 ? positionals : isLab ? LAB_SECTIONS : Object.keys(SECTIONS);
     for (const [name, measure] of Object.entries(SECTIONS)) {
       if (!wanted.includes(name)) continue;
-      await measure({ report, runs, few: Math.min(runs, 3), work, say: (text) => console.error(text) });
+      await measure({ report, runs, few: Math.min(runs, 3), work, host, say: (text) => console.error(text) });
     }
   } finally {
     await Deno.remove(work, { recursive: true });

@@ -49,16 +49,3 @@ export async function interleaved(
   }
   return values;
 }
-
-/** Works through `jobs`, `width` at a time, each worker with something of its own that `begin` makes and that is disposed of. */
-export async function pooled<Own extends AsyncDisposable>(
-  width: number,
-  begin: () => Promise<Own>,
-  jobs: readonly ((own: Own) => Promise<void>)[],
-): Promise<void> {
-  const queue = [...jobs];
-  await Promise.all(Array.from({ length: Math.min(width, jobs.length) }, async () => {
-    await using own = await begin();
-    for (let job = queue.shift(); job !== undefined; job = queue.shift()) await job(own);
-  }));
-}

@@ -6,15 +6,14 @@
 
 import { importArguments } from "../../bin/toolchain.ts";
 import type { Bench } from "./bench.ts";
-import { BenchHost, folder, PCT } from "./bench_host.ts";
+import { folder, PCT } from "./bench_host.ts";
 import { interleaved, timed } from "./measure.ts";
 
 const COMMANDS = 100;
 
 /** Measures what a command costs in a session, beside what a shell alone takes for one. */
-export async function session({ report, runs, say }: Bench): Promise<void> {
+export async function session({ report, runs, host: bench, say }: Bench): Promise<void> {
   say("session");
-  await using bench = await BenchHost.begin();
   const { host } = bench;
   const program = ["run", "--quiet", "--allow-all", ...await importArguments(), `${folder}session_program.ts`];
   const [open, read, write] = [[], [], []] as [number[], number[], number[]];

@@ -6,7 +6,7 @@
 
 import { importArguments } from "../../bin/toolchain.ts";
 import type { Bench } from "./bench.ts";
-import { BenchHost, folder, PCT, type Program } from "./bench_host.ts";
+import { PCT, type Program } from "./bench_host.ts";
 import { interleaved } from "./measure.ts";
 import { buildForms } from "./ours.ts";
 import { inventory } from "./twenty_steps.ts";
@@ -20,37 +20,37 @@ const NAMES: Readonly<Record<string, string>> = {
 };
 
 /** Measures the start of each form, beside that of smaller programs. */
-export async function start({ report, runs, work, say }: Bench): Promise<void> {
+export async function start({ report, runs, work, host, say }: Bench): Promise<void> {
   say("start-up");
   const forms = await buildForms(work, "twenty_steps.ts", inventory);
-  await using bench = await BenchHost.begin();
   const mark = `${work}/mark`;
   // Notes when it was started first, and ends the run: a container that is stopped cannot be set up.
   const pct = `#!/bin/bash -p\n[ -e ${mark} ] || echo "$EPOCHREALTIME" >${mark}\necho 'status: stopped'\n`;
   await Deno.writeTextFile(`${work}/pct`, pct, { mode: 0o755 });
   await Deno.writeTextFile(`${work}/empty.ts`, "");
   await Deno.writeTextFile(`${work}/dax.ts`, 'import "dax";\n');
-  await bench.run({ argv: ["/bin/mount", "--bind", `${work}/pct`, PCT] });
+  await host.run({ argv: ["/bin/mount", "--bind", `${work}/pct`, PCT] });
 
   const toItsEnd = (file: string, imports: readonly string[]) => async () =>
-    (await bench.run({ argv: [Deno.execPath(), "run", "--quiet", "--allow-env", "--allow-read", ...imports, file] }))
+    (await host.run({ argv: [Deno.execPath(), "run", "--quiet", "--allow-env", "--allow-read", ...imports, file] }))
       .milliseconds;
   const toPct = (program: Program | undefined) =>
     program && (async () => {
       const [path, ...args] = program.argv;
       const started = performance.timeOrigin + performance.now();
-      await bench.host.run(path, args);
+      await host.host.run(path, args);
       const first = Number((await Deno.readTextFile(mark)).replace(",", ".")) * 1000;
       await Deno.remove(mark);
       return first - started;
     });
-  const values = await interleaved(2 * runs, {
+  const values = await interleaved(runs, {
     empty: toItsEnd(`${work}/empty.ts`, ["--no-config"]),
-    dax: toItsEnd(`${work}/dax.ts`, [`--config=${folder}../../deno.json`, ...await importArguments()]),
+    dax: toItsEnd(`${work}/dax.ts`, await importArguments()),
     source: toPct(forms.source),
     script: toPct(forms.script),
     executable: toPct(forms.executable),
   });
+  await host.run({ argv: ["/bin/umount", PCT] });
   const medians = new Map(
     [...values].map(([name, each]) => [name, report.add("start to the first `pct`", NAMES[name]!, each)]),
   );
