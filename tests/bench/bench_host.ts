@@ -15,6 +15,9 @@ export const folder = fileURLToPath(import.meta.resolve("./"));
 /** The `pct` of a host. */
 export const PCT = "/usr/sbin/pct";
 
+/** As an administrator's shell has it: `pct exec` takes it along into the container, where the lab's folder for files is not. */
+const { TMPDIR: _, ...ENVIRONMENT } = Deno.env.toObject();
+
 /** A program on the host. */
 export interface Program {
   readonly argv: readonly [string, ...string[]];
@@ -56,7 +59,7 @@ docker version`);
   async run({ argv: [program, ...args], env }: Program): Promise<Result & { readonly milliseconds: number }> {
     let result: Result | undefined;
     const milliseconds = await timed(async () => {
-      result = await this.host.run(program, args, env === undefined ? {} : { env });
+      result = await this.host.run(program, args, { clearEnv: true, env: { ...ENVIRONMENT, ...env } });
     });
     const { code, stdout, stderr } = result!;
     if (code === 0) return { ...result!, milliseconds };

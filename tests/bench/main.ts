@@ -74,23 +74,24 @@ async function bench(args: string[]): Promise<number> {
   };
   if (machine.load > 0.5) console.error(`This machine is busy (load ${machine.load.toFixed(2)}): the times say little`);
   const report = new Report();
-  const work = await Deno.makeTempDir({ prefix: "phoenix_bench_" });
+  const work = await Deno.makeTempDir({ dir: "/tmp", prefix: "phoenix_bench_" }); // where the setup that copies a file may read
   const started = performance.now();
+  const seconds = () => Math.round((performance.now() - started) / 1000);
+  const say = (text: string) => console.error(`${`${seconds()} s`.padStart(6)}  ${text}`);
   try {
     await using host = await BenchHost.begin();
     const wanted = positionals.length > 0 ? positionals : isLab ? LAB_SECTIONS : Object.keys(SECTIONS);
     for (const [name, measure] of Object.entries(SECTIONS)) {
       if (!wanted.includes(name)) continue;
-      await measure({ report, runs, few: Math.min(runs, 3), work, host, say: (text) => console.error(text) });
+      await measure({ report, runs, few: Math.min(runs, 3), work, host, say });
     }
   } finally {
     await Deno.remove(work, { recursive: true });
   }
-  const seconds = Math.round((performance.now() - started) / 1000);
   console.log(
     `${isLab ? "On real LXC containers, " : ""}${machine.date}, ${machine.cores} cores, load ${
       machine.load.toFixed(2)
-    } before, Deno ${machine.deno}, ${seconds} s
+    } before, Deno ${machine.deno}, ${seconds()} s
 
 ${report}`,
   );
@@ -98,7 +99,7 @@ ${report}`,
   await Deno.mkdir(dirname(json), { recursive: true });
   await Deno.writeTextFile(
     json,
-    `${JSON.stringify({ ...machine, seconds, ...report.toJSON() as object }, null, 2)}\n`,
+    `${JSON.stringify({ ...machine, seconds: seconds(), ...report.toJSON() as object }, null, 2)}\n`,
   );
   return 0;
 }

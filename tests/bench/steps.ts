@@ -31,8 +31,8 @@ const ANSIBLE: Contender = {
 
 /** What the steps have made, without what is another each time and the notes that a program keeps for itself. */
 const STATE = `
-find /etc /srv /usr/local -xdev ! -name machine-id | LC_ALL=C sort | while read -r p; do
-  [ -f "$p" ] && h=$(sha256sum <"$p") || h=
+find /etc /srv /usr/local -xdev ! -path /etc/machine-id ! -path /etc/docker/key.json | LC_ALL=C sort | while read -r p; do
+  [ -f "$p" ] && [ ! -L "$p" ] && h=$(sha256sum <"$p") || h=
   echo "$(stat -c '%N %a %U %G' "$p") $h"
 done
 dpkg-query -W -f '\${Package} \${Version} \${db:Status-Status}\\n' | LC_ALL=C sort
