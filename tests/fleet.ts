@@ -39,7 +39,7 @@ export async function beginWith(ctid: number): Promise<Trial> {
 /** What a setup can leave behind, without what differs from run to run: ids, times, process numbers. */
 export async function stateOf(trial: Trial): Promise<string> {
   const inside = await trial.inside(`
-    find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /usr/lib/simulated -o -path /var/lib/docker -o -path /var/cache -o -path /var/log \\) -prune \\
+    find / /usr/local -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /usr/lib/simulated -o -path /var/lib/docker -o -path /var/cache -o -path /var/log \\) -prune \\
       -o -newer /etc/machine-id \\( -type f -o -type l \\) -print0 | sort -z | xargs -0 -r stat -c '%n %a %u:%g'
     find /etc /opt /srv /root /usr/local /var/lib/phoenix_setup -xdev -type f -newer /etc/machine-id -print0 2>/dev/null | sort -z | xargs -0 -r sha256sum`);
   const containers: Record<string, unknown>[] = JSON.parse(
@@ -94,7 +94,7 @@ export async function damage(trial: Trial, random: (below: number) => number): P
   ];
   if (accidents.length === 0) return [];
   const done = Array.from({ length: 1 + random(4) }, () => accidents[random(accidents.length)]!());
-  for (const command of done) await trial.inside(`${command} >/dev/null 2>&1; true`);
+  for (const command of done) await trial.inside(`{ ${command}; } >/dev/null 2>&1; true`);
   return done;
 }
 
