@@ -35,6 +35,11 @@ export interface Attributes {
 
 /** What fits into a frame of the session, in bytes. More is sent by a `pct exec` of its own, and asked whether it has room. */
 const SMALL = 64 * 1024;
+/**
+ * From this size on a file that was verified is not read once more, in bytes. To hash it takes longer than a tick of the clock by
+ * which file systems date changes: who writes to it afterwards dates it anew.
+ */
+const LARGE = 16 * 1024 * 1024;
 /** How many files go together at the most: each has its part in the script of a frame. */
 const MOST = 200;
 
@@ -126,7 +131,7 @@ s=$(stat -L -c %s $f) && v=$(stat -L -c ${STATE} $f) && h=$(${digestOf(sh`$f`, s
 ${give(attributes)} && exec 4>&- || fail 1
 ${unchanged}
 { [ ! -d ${path} ] || rm -f ${path}; } && mv -f "$t" ${path} || fail 1
-${size > SMALL ? sh`echo "size and hash are right, of file $v"` : sh`:`}`,
+${size >= LARGE ? sh`echo "size and hash are right, of file $v"` : sh`:`}`,
     // What comes in chunks always takes a process of its own.
     {
       stdin: size > SMALL ? source.chunks(onSent) : await bytesOf(source),
@@ -253,7 +258,7 @@ function temporaryName(path: string): string {
 export function digestOf(path: Script, size: number, verified?: Verified): Script {
   if (size <= SMALL) return sh`sha256sum <${path}`;
   const read = sh`openssl dgst -sha256 -r <${path} 2>/dev/null || sha256sum <${path}`;
-  if (verified === undefined || !/\.\d/.test(verified.state)) return read;
+  if (verified === undefined || size < LARGE || !/\.\d/.test(verified.state)) return read;
   return sh`if [ "$(stat -c ${STATE} ${path})" = ${verified.state} ]; then echo ${verified.sha256}; else ${read}; fi`;
 }
 

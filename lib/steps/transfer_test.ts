@@ -74,10 +74,14 @@ testInFolder("the hash of a large file inside is the same with OpenSSL and witho
 // Of gigabytes that arrived whole, the look afterwards would take as long again. What is there is still found, whoever put it there.
 testInFolder("what was just sent and verified is not read again, unless somebody has written to it", async (at) => {
   const { folder, mine } = at;
-  const host = hostFiles({ "/src/x": "x".repeat(100_000) });
+  const size = 16 * 1024 * 1024;
+  const host = hostFiles({ "/src/x": "x".repeat(size), "/src/less": "x".repeat(size - 1) });
   const shell = new TracingShell();
   await ensure(file(`${folder}/x`, { from: "/src/x", ...mine }), shell, { host });
   assertEquals(/\+ (openssl|sha256sum)/.test(shell.trace), false);
+  // A smaller one could be hashed, and written to, within a tick of the clock that dates changes.
+  await ensure(file(`${folder}/less`, { from: "/src/less", ...mine }), shell, { host });
+  assertStringIncludes(shell.trace, "+ openssl");
 
   const meddled = new class extends TracingShell {
     override async write(...args: Parameters<LocalShell["write"]>) {
@@ -94,7 +98,7 @@ testInFolder("what was just sent and verified is not read again, unless somebody
 
 // Where `stat` tells no more than the second, as that of older BusyBoxes, much can happen in it.
 Deno.test("a state that is only known to the second is no evidence", () => {
-  const known = (state: string) => digestOf(sh`x`, 100_000, { state, sha256: "0" }).text.includes("stat");
+  const known = (state: string) => digestOf(sh`x`, 2 ** 30, { state, sha256: "0" }).text.includes("stat");
   assertEquals([known("8:1 12 2026-11-27 01:02:03.000000004 +0000"), known("8:1 12 2026-11-27 01:02:03")], [
     true,
     false,

@@ -2,7 +2,7 @@
  * The benchmark: our setups beside what a user could have instead, on simulated hosts. Prints Markdown and writes JSON.
  *
  * ```sh
- * deno task bench                                      # all, in some five minutes
+ * deno task bench                                      # all, in some six minutes
  * deno task bench --runs 3 --json out.json session     # less of it
  * deno task bench --lab                                # on real LXC containers, as root on Debian, what is not our own start
  * ```
