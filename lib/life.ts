@@ -18,6 +18,7 @@ import type { Outcome, RunEvent } from "./events.ts";
 import { hintFor } from "./explain.ts";
 import { logFailure } from "./failure_log.ts";
 import type { Hello } from "./frame.ts";
+import type { Host } from "./host.ts";
 import type { RunLock } from "./lock.ts";
 import { RunLog } from "./log.ts";
 import { isLocked } from "./pct.ts";
@@ -53,6 +54,9 @@ const RUN_TIMEOUT = "2h";
 
 /** How long a container that a run has stopped is waited for, in milliseconds, while Proxmox has it locked. */
 const START_AGAIN = 10 * 60_000;
+
+/** How long a container that a run may have told to stop is watched, in milliseconds; all of it has to fit into {@linkcode CLEAN_UP}. */
+const STAYS_UP = 2_000;
 
 /** How long ending what runs inside may take after a signal; the orchestrator kills what does not end. */
 const CLEAN_UP = 4_000;
@@ -268,7 +272,11 @@ async function startAgain(run: Run): Promise<void> {
   for (let pause = 100;; pause = Math.min(2 * pause, 5_000)) {
     const { code, stderr } = await host.pctWrite("start", [], 120_000);
     if (code === 0) message(run, "info", `Started container ${ctid}, which a run that was cut off had stopped`);
-    if (code === 0 || /already running/.test(stderr)) break;
+    if (code === 0) break;
+    if (/already running/.test(stderr)) {
+      if (await staysUp(host)) break;
+      continue;
+    }
     const why = `Container ${ctid} is stopped and does not start: ${stderr.trim() || "pct said nothing"}`;
     // What the other run had begun, such as a snapshot, may still be under way.
     if (!isLocked(stderr) || performance.now() > deadline) throw new Failure(ExitCode.Container, why);
@@ -276,6 +284,16 @@ async function startAgain(run: Run): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
   await host.removeFile(stoppedMarker(ctid));
+}
+
+/** Whether a container is not about to stop: a shutdown goes on inside when the `pct` that asked for it was ended by a signal. */
+async function staysUp(host: Host): Promise<boolean> {
+  const deadline = performance.now() + STAYS_UP;
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (/^status: stopped$/m.test((await host.pctStatus()).stdout)) return false;
+  } while (performance.now() < deadline);
+  return true;
 }
 
 /** The node of the cluster that Proxmox says a container lives on; `undefined` where it does not say. */

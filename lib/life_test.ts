@@ -5,7 +5,7 @@ import { StubContainer, type StubOptions, type StubRun, stubSurroundings } from 
 import type { Step } from "./engine.ts";
 import { CommandFailed, SessionLost } from "./errors.ts";
 import { main } from "./life.ts";
-import { type Setup, setup } from "./setup.ts";
+import { type Setup, setup, stoppedMarker } from "./setup.ts";
 import { sh } from "./shell.ts";
 
 const empty = setup(901, "Portainer", async () => {});
@@ -562,4 +562,33 @@ Deno.test("the line to run again is one that a shell understands, whatever the a
   // The source of a setup, as `deno task setup` runs it.
   const source = await live({ program: "/root/project/setups/901.ts" }, failing);
   assertStringIncludes(source.stderr, ": Run again: deno task setup 901\n");
+});
+
+// A signal to all processes of a run ends the `pct` that asked the container to shut down; what was asked for goes on inside.
+Deno.test("a container that a run has told to stop is started again also where it stops only now", async () => {
+  for (const states of [["running", "stopped"], ["running"]]) {
+    const calls: string[] = [];
+    const said = [...states];
+    const note = stoppedMarker(901);
+    await withSteppingClock(() =>
+      live({
+        host: {
+          file: (path) => Promise.resolve(path === note ? hostFile(path, "") : undefined),
+          removeFile: (path) => Promise.resolve(void calls.push(`remove ${path}`)),
+          pctStatus: () =>
+            Promise.resolve({ code: 0, stdout: `status: ${said.length > 1 ? said.shift() : said[0]}\n`, stderr: "" }),
+          pctWrite(subcommand) {
+            calls.push(subcommand);
+            const isUp = calls.length === 1;
+            return Promise.resolve({
+              code: isUp ? 255 : 0,
+              stdout: "",
+              stderr: isUp ? "CT 901 already running\n" : "",
+            });
+          },
+        },
+      })
+    );
+    assertEquals(calls, states.length > 1 ? ["start", "start", `remove ${note}`] : ["start", `remove ${note}`]);
+  }
 });
