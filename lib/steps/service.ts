@@ -213,11 +213,14 @@ done`,
 
   async function start(at: Writing, verb: "start" | "restart" | "reload"): Promise<void> {
     // For a while systemd refuses to start what has failed too often, unless that is forgotten; so are the restarts that it counts.
-    // The note has the time before the start and is there only after it: what changes in between may not have been read.
+    // The note has the time before the start and is there only after it: what changes in between may not have been read. A here-document
+    // has that time, and no name that could be left behind. An empty one would be /dev/null to bash.
     const output = await at.container.write(
-      sh`mkdir -p ${MARKERS} && touch ${`${marker}.new`} || exit
+      sh`mkdir -p ${MARKERS} && exec 5<<END || exit
+now
+END
 ${verb === "restart" ? sh`systemctl reset-failed ${unit} 2>/dev/null` : sh`:`}
-systemctl ${verb} ${unit} && mv -f ${`${marker}.new`} ${marker}`,
+systemctl ${verb} ${unit} && touch -r /proc/self/fd/5 ${marker}`,
       { codes: "any", timeout: "30m" },
     );
     if (output.code === 0) return;

@@ -38,7 +38,7 @@ function shows(...units: (Record<string, string> & { changed?: string })[]): Rul
 }
 
 const journal = on("journalctl", "app[12]: cannot bind\n");
-const verbs = on(/^(?:mkdir -p .*\n.*\n)?systemctl (?!show)/, "");
+const verbs = on(/^(?:mkdir -p .*\nnow\nEND\n.*\n)?systemctl (?!show)/, "");
 /** The commands of systemctl that were run. */
 const jobs = (container: StubContainer) =>
   container.writes.flatMap((script) =>
