@@ -234,7 +234,8 @@ async function bytesOf(source: Source): Promise<Uint8Array> {
   return concat(chunks);
 }
 
-function concat(parts: readonly Uint8Array[]): Uint8Array {
+/** The parts one after the other, in memory of their own. */
+export function concat(parts: readonly Uint8Array[]): Uint8Array {
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -15,6 +15,7 @@ import { openLogFile } from "../../lib/log.ts";
 import { Pct } from "../../lib/pct.ts";
 import { type Setup, setup } from "../../lib/setup.ts";
 import { sh } from "../../lib/shell.ts";
+import { concat } from "../../lib/steps/transfer.ts";
 import { file } from "../../lib/steps/file.ts";
 import { line } from "../../lib/steps/line.ts";
 import { generator } from "../fleet.ts";
@@ -805,16 +806,6 @@ async function inBatches(cases: number, attempt: (i: number) => Promise<void>): 
   for (let i = 0; i < cases; i += 100) {
     await Promise.all(Array.from({ length: Math.min(100, cases - i) }, (_, n) => attempt(i + n)));
   }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
 
 function same(a: Uint8Array, b: Uint8Array): boolean {
