@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "@std/path";
-import { denortMissing } from "../tests/denort.ts";
-import { testWith } from "../tests/permissions.ts";
+import { denortMissing } from "../tests/support/denort.ts";
+import { testWith } from "../tests/support/permission.ts";
 import { build, buildOptions, TARGETS, writeImportMap } from "./compile.ts";
 import { versionIn } from "./place.ts";
 import { availableSetups } from "./setups.ts";
@@ -217,7 +217,7 @@ testWith(NEEDED, "what cannot be built is an error that names the file", async (
     for (const [name, [file, exports, message]] of Object.entries(wrong)) {
       await t.step(name, async () => {
         const source = join(folder, file);
-        const lines = [`import { setup } from "${new URL("lib/setup.ts", project)}";`, "const needs = {};", exports];
+        const lines = [`import { setup } from "${new URL("lib/run/setup.ts", project)}";`, "const needs = {};", exports];
         await Deno.writeTextFile(source, lines.join("\n"));
         const error = await assertRejects(() => build([source], folder, { form: "script" }), Error);
         assertMatch(error.message, message);

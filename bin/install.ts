@@ -10,7 +10,7 @@
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ConfigurationError, ContainerConfig, readJson } from "../lib/config.ts";
+import { ConfigurationError, ContainerConfig, readJson } from "../lib/run/configuration.ts";
 import { messageOf } from "../lib/errors.ts";
 import { build, BUILD_OPTIONS, BUILD_USAGE, buildOptions, pathFromCaller } from "./compile.ts";
 import { fileName, place, remove, versionIn } from "./place.ts";

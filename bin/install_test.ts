@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { SimulatedHost } from "../lib/simulated/host.ts";
-import { obstacle, project } from "../tests/trial.ts";
+import { SimulatedHost } from "../tests/hosts/simulated/simulated_host.ts";
+import { obstacle, project } from "../tests/support/test_host.ts";
 import { build } from "./compile.ts";
 
 const BIN = "/usr/local/phoenix_hypervisor/bin";

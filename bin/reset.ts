@@ -5,6 +5,6 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { SimulatedHost } from "../lib/simulated/host.ts";
+import { SimulatedHost } from "../tests/hosts/simulated/simulated_host.ts";
 
 if (import.meta.main) await SimulatedHost.reset(fileURLToPath(import.meta.resolve("../.simulated")));

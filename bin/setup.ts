@@ -9,9 +9,9 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { readArguments } from "../lib/arguments.ts";
+import { readArguments } from "../lib/run/arguments.ts";
 import { PCT_PATH } from "../lib/build.ts";
-import { SimulatedHost } from "../lib/simulated/host.ts";
+import { SimulatedHost } from "../tests/hosts/simulated/simulated_host.ts";
 import { availableSetups, selected, setupFile } from "./setups.ts";
 import { importArguments, inForeground } from "./toolchain.ts";
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { testWith } from "../tests/permissions.ts";
+import { testWith } from "../tests/support/permission.ts";
 import { availableSetups, selected, setupFile } from "./setups.ts";
 
 Deno.test("a command line names setups that there are, or all of them", () => {

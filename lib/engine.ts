@@ -4,11 +4,11 @@
  * @module
  */
 
-import { type Container, type ContainerReader, type Output, readOnly } from "./container.ts";
-import { CUT, head } from "./cut.ts";
+import { type Container, type ContainerReader, type Output, readOnly } from "./container/container.ts";
+import { CUT, head } from "./text.ts";
 import { CommandFailed, type ExitCode, ExitCode as Code, Failure, messageOf } from "./errors.ts";
 import type { Difference, Outcome, Report } from "./events.ts";
-import { type Host, type HostReader, readOnlyHost } from "./host.ts";
+import { type Host, type HostReader, readOnlyHost } from "./host/host.ts";
 
 /** What a step may use to look. */
 export interface Reading {

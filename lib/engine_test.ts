@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { ensure, on, StubContainer, stubHost } from "../tests/stubs.ts";
-import type { Container } from "./container.ts";
+import { ensure, on, StubContainer, stubHost } from "../tests/support/stubs.ts";
+import type { Container } from "./container/container.ts";
 import { describe, Engine, type Step, StepFailed } from "./engine.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
-import { RunLog } from "./log.ts";
+import { RunLog } from "./log/log.ts";
 import { Secret } from "./secret.ts";
 import { sh } from "./shell.ts";
 

@@ -20,9 +20,9 @@
  * @module
  */
 
-export { main } from "./life.ts";
-export { type HostNeeds, type Setup, setup, type SetupContext } from "./setup.ts";
-export type { ContainerConfig, HypervisorConfig } from "./config.ts";
+export { main } from "./run/main.ts";
+export { type HostNeeds, type Setup, setup, type SetupContext } from "./run/setup.ts";
+export type { ContainerConfig, HypervisorConfig } from "./run/configuration.ts";
 // Only a type: a secret that the run's own function has read is the only one that the log knows to conceal.
 export type { Secret } from "./secret.ts";
 export { type Script, sh, type ShellValue } from "./shell.ts";
@@ -34,7 +34,7 @@ export { command, type CommandSpec } from "./steps/command.ts";
 export * as docker from "./steps/docker.ts";
 export { file, type FileCopySpec, type FileSpec, type Ownership } from "./steps/file.ts";
 export * as gpu from "./steps/gpu.ts";
-export { hostBlock, hostCommand, type HostCommandSpec, hostFile, type HostFileSpec } from "./steps/host.ts";
+export { hostBlock, hostCommand, type HostCommandSpec, hostFile, type HostFileSpec } from "./steps/on_host.ts";
 export { http, type HttpSpec } from "./steps/http.ts";
 export { block, type BlockSpec, line, type LineSpec } from "./steps/line.ts";
 export { packages, type PackagesSpec } from "./steps/packages.ts";
@@ -42,12 +42,12 @@ export { script, type ScriptSpec } from "./steps/script.ts";
 export { service, type ServiceSpec } from "./steps/service.ts";
 export { snapshot, type SnapshotSpec } from "./steps/snapshot.ts";
 export { tree, type TreeSpec } from "./steps/tree.ts";
-export type { Alive, WaitOptions } from "./steps/wait.ts";
+export type { Alive, WaitOptions } from "./steps/support/poll.ts";
 export { exists, logLine, port, type PortSpec, succeeds, unitActive } from "./steps/waits.ts";
 
 // What a step of a setup's own is made of.
-export type { CommandOptions, Container, ContainerReader, Output } from "./container.ts";
+export type { CommandOptions, Container, ContainerReader, Output } from "./container/container.ts";
 export type { PathChange, Reading, Step, Writing } from "./engine.ts";
 export type { Difference } from "./events.ts";
-export type { Host, HostFile, HostReader, HttpReply, RequestOptions } from "./host.ts";
-export type { PctResult } from "./pct.ts";
+export type { Host, HostFile, HostReader, HttpReply, RequestOptions } from "./host/host.ts";
+export type { PctResult } from "./container/pct.ts";

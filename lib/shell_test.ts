@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { testWith } from "../tests/permissions.ts";
+import { testWith } from "../tests/support/permission.ts";
 import { Secret } from "./secret.ts";
 import { lines, quote, Script, sh } from "./shell.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { head } from "./cut.ts";
+import { head } from "./text.ts";
 
 /** A duration: milliseconds, or a number with a unit such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`. */
 export type Duration = number | `${number}${"ms" | "s" | "m" | "h"}`;

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { head } from "./cut.ts";
+import { head } from "./text.ts";
 import { formatDuration, milliseconds, within } from "./time.ts";
 
 Deno.test("a duration is a positive number with a unit, of 24 days at most", () => {

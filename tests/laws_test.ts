@@ -8,9 +8,9 @@
 
 import { assertEquals } from "@std/assert";
 import type { RunEvent } from "../lib/events.ts";
-import { beginWith, damage, generator, leaksOf, setups, stateOf } from "./fleet.ts";
+import { beginWith, damage, generator, leaksOf, setups, stateOf } from "./support/fleet.ts";
 import { describeKill, Killer, randomKill } from "./torture/kills.ts";
-import { eventsOf, isLab, noted, obstacle, project, type Trial } from "./trial.ts";
+import { eventsOf, isLab, noted, obstacle, project, type Trial } from "./support/test_host.ts";
 
 const seed = Number(
   (obstacle === undefined && Deno.env.get("PHOENIX_SEED")) || crypto.getRandomValues(new Uint32Array(1))[0]!,

@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Container } from "../container.ts";
+import type { Container } from "../container/container.ts";
 import type { Step } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import { sh } from "../shell.ts";
-import { requireRemovable } from "./path.ts";
+import { requireRemovable } from "./support/path.ts";
 
 /**
  * Nothing is at the path: a file, a symbolic link (not what it points to) or a folder with all that is in it goes. Where something

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { LocalShell, testInFolder } from "../../tests/local_shell.ts";
-import { ensure, on, StubContainer } from "../../tests/stubs.ts";
+import { LocalShell, testInFolder } from "../../tests/support/local_shell.ts";
+import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import { ExitCode } from "../errors.ts";
 import { absent } from "./absent.ts";

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { type Container, type ContainerReader, failureOf } from "../container.ts";
+import { type Container, type ContainerReader, failureOf } from "../container/container.ts";
 import type { Step } from "../engine.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import type { Secret } from "../secret.ts";
 import { lines, Script, sh } from "../shell.ts";
 import { type Duration, formatDuration, milliseconds } from "../time.ts";
-import { requirePath } from "./path.ts";
+import { requirePath } from "./support/path.ts";
 
 /** When a command runs, and how. */
 export interface CommandSpec {

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { ensure, on, StubContainer } from "../../tests/stubs.ts";
-import type { CommandOptions } from "../container.ts";
+import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
+import type { CommandOptions } from "../container/container.ts";
 import { StepFailed } from "../engine.ts";
 import { CommandFailed, ExitCode, SessionLost } from "../errors.ts";
 import { Secret } from "../secret.ts";

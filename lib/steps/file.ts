@@ -8,10 +8,10 @@ import { contentDifference } from "../difference.ts";
 import type { Reading, Step } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
-import type { HostFile } from "../host.ts";
+import type { HostFile } from "../host/host.ts";
 import { Secret } from "../secret.ts";
 import { sh } from "../shell.ts";
-import { isPrivate, requireMode, requireOwner, requirePath } from "./path.ts";
+import { isPrivate, requireMode, requireOwner, requirePath } from "./support/path.ts";
 import {
   type Attributes,
   digestOf,
@@ -23,7 +23,7 @@ import {
   sourceOfHostFile,
   timeFor,
   type Verified,
-} from "./transfer.ts";
+} from "./support/transfer.ts";
 
 /** Whose a file has to be. */
 export interface Ownership {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { LocalShell, namesIn, testInFolder } from "../../tests/local_shell.ts";
-import { ensure, on, StubContainer } from "../../tests/stubs.ts";
-import type { CommandOptions, Output } from "../container.ts";
+import { LocalShell, namesIn, testInFolder } from "../../tests/support/local_shell.ts";
+import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
+import type { CommandOptions, Output } from "../container/container.ts";
 import { StepFailed } from "../engine.ts";
 import { ExitCode } from "../errors.ts";
 import { Secret } from "../secret.ts";

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { head } from "../cut.ts";
+import { head } from "../text.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import { describe, type Step } from "../engine.ts";
 import type { Difference } from "../events.ts";
-import { failureOf, type Output } from "../container.ts";
+import { failureOf, type Output } from "../container/container.ts";
 import { type Script, sh } from "../shell.ts";
 import { requireReference } from "./docker/engine.ts";
 import { pull } from "./docker/image.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Answer, ensure, on, type Rule, StubContainer } from "../../tests/stubs.ts";
+import { type Answer, ensure, on, type Rule, StubContainer } from "../../tests/support/stubs.ts";
 import { describe, StepFailed } from "../engine.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import { inDocker, visible } from "./gpu.ts";

@@ -4,12 +4,12 @@
  * @module
  */
 
-import { head } from "../cut.ts";
+import { head } from "../text.ts";
 import type { Reading, Step } from "../engine.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
-import type { HttpReply } from "../host.ts";
+import type { HttpReply } from "../host/host.ts";
 import { lines, Script, sh } from "../shell.ts";
-import { firstLook, requireWaitOptions, type WaitOptions, waitUntil } from "./wait.ts";
+import { firstLook, requireWaitOptions, type WaitOptions, waitUntil } from "./support/poll.ts";
 
 /** What is waited for, and how long. */
 export interface HttpSpec extends WaitOptions {

@@ -1,14 +1,14 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { withSteppingClock } from "../../tests/clock.ts";
-import { LocalShell } from "../../tests/local_shell.ts";
-import { testWith } from "../../tests/permissions.ts";
-import { ensure, on, StubContainer } from "../../tests/stubs.ts";
+import { withSteppingClock } from "../../tests/support/clock.ts";
+import { LocalShell } from "../../tests/support/local_shell.ts";
+import { testWith } from "../../tests/support/permission.ts";
+import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import { CommandFailed, ExitCode } from "../errors.ts";
-import { type HttpReply, type RequestOptions, thisHost } from "../host.ts";
-import { Pct } from "../pct.ts";
+import { type HttpReply, type RequestOptions, thisHost } from "../host/host.ts";
+import { Pct } from "../container/pct.ts";
 import { Script } from "../shell.ts";
-import { certificate, privateKey } from "../simulated/docker_certificate.ts";
+import { certificate, privateKey } from "../../tests/hosts/simulated/docker/certificate.ts";
 import { http, type HttpSpec } from "./http.ts";
 
 const ok = { stdout: "fine", stderr: "HTTP/1.1 200 OK\r\nServer: x\r\n" };

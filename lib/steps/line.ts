@@ -9,8 +9,8 @@ import type { Reading, Step } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { sh } from "../shell.ts";
-import { isPrivate, requirePath } from "./path.ts";
-import { type Attributes, send, sourceOfBytes } from "./transfer.ts";
+import { isPrivate, requirePath } from "./support/path.ts";
+import { type Attributes, send, sourceOfBytes } from "./support/transfer.ts";
 
 /** Which line has to be in a file, or must not be. */
 export type LineSpec = {

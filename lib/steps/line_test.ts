@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { LocalShell, testInFolder } from "../../tests/local_shell.ts";
-import { ensure, on, StubContainer } from "../../tests/stubs.ts";
+import { LocalShell, testInFolder } from "../../tests/support/local_shell.ts";
+import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
 import { type Step, StepFailed } from "../engine.ts";
 import { ExitCode } from "../errors.ts";
 import { block, line, type LineSpec } from "./line.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type CommandOptions, failureOf, type Output } from "../container.ts";
+import { type CommandOptions, failureOf, type Output } from "../container/container.ts";
 import type { Step, Writing } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";

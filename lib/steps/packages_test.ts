@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { withSteppingClock } from "../../tests/clock.ts";
-import { type Answer, ensure, on, type Rule, StubContainer } from "../../tests/stubs.ts";
+import { withSteppingClock } from "../../tests/support/clock.ts";
+import { type Answer, ensure, on, type Rule, StubContainer } from "../../tests/support/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import { packages } from "./packages.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { failureOf } from "../container.ts";
+import { failureOf } from "../container/container.ts";
 import type { Step } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
@@ -13,7 +13,7 @@ import { lines, Script, sh } from "../shell.ts";
 import type { Duration } from "../time.ts";
 import { exported, requireUser } from "./command.ts";
 import { requireHostFile } from "./file.ts";
-import { concerns, requirePath } from "./path.ts";
+import { concerns, requirePath } from "./support/path.ts";
 
 /** What a script is, and when and how it runs. */
 export type ScriptSpec =
@@ -74,7 +74,7 @@ const RUNNING = "/run/phoenix_setup.script";
  *
  * @example
  * ```ts
- * import { setup } from "../setup.ts";
+ * import { setup } from "../run/setup.ts";
  *
  * const search = setup(910, "search", { environment: ["SEARCH_TOKEN"] }, async ({ ensure, secret }) => {
  *   await ensure(script("search index", {

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
-import { hostFiles } from "../../tests/host_files.ts";
-import { LocalShell, testInFolder } from "../../tests/local_shell.ts";
-import { ensure, StubContainer } from "../../tests/stubs.ts";
-import type { CommandOptions } from "../container.ts";
+import { hostFiles } from "../../tests/support/host_files.ts";
+import { LocalShell, testInFolder } from "../../tests/support/local_shell.ts";
+import { ensure, StubContainer } from "../../tests/support/stubs.ts";
+import type { CommandOptions } from "../container/container.ts";
 import { StepFailed } from "../engine.ts";
 import { Secret } from "../secret.ts";
 import { Script } from "../shell.ts";

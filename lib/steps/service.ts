@@ -4,13 +4,13 @@
  * @module
  */
 
-import { failureOf, type Output } from "../container.ts";
+import { failureOf, type Output } from "../container/container.ts";
 import type { Reading, Step, Writing } from "../engine.ts";
 import { type CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";
 import { file } from "./file.ts";
-import { concerns, requirePath } from "./path.ts";
+import { concerns, requirePath } from "./support/path.ts";
 
 /** What a service has to be. */
 export interface ServiceSpec {

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { ensure, on, type Rule, StubContainer } from "../../tests/stubs.ts";
+import { ensure, on, type Rule, StubContainer } from "../../tests/support/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import type { CommandFailed } from "../errors.ts";
 import { service, type ServiceSpec } from "./service.ts";

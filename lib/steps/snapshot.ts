@@ -6,11 +6,11 @@
 
 import type { Reading, Step, Writing } from "../engine.ts";
 import { ExitCode, Failure, messageOf, SessionLost } from "../errors.ts";
-import { isLocked, type PctResult } from "../pct.ts";
-import { stoppedMarker } from "../setup.ts";
+import { isLocked, type PctResult } from "../container/pct.ts";
+import { stoppedMarker } from "../run/setup.ts";
 import { sh } from "../shell.ts";
 import { type Duration, milliseconds } from "../time.ts";
-import { waitUntil } from "./wait.ts";
+import { waitUntil } from "./support/poll.ts";
 
 /** How a snapshot is taken. */
 export interface SnapshotSpec {

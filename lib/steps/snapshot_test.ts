@@ -1,10 +1,10 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { withSteppingClock } from "../../tests/clock.ts";
-import { hostFile } from "../../tests/host_files.ts";
-import { ensure, on, StubContainer } from "../../tests/stubs.ts";
+import { withSteppingClock } from "../../tests/support/clock.ts";
+import { hostFile } from "../../tests/support/host_files.ts";
+import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
 import { StepFailed } from "../engine.ts";
-import type { Host } from "../host.ts";
-import type { PctResult } from "../pct.ts";
+import type { Host } from "../host/host.ts";
+import type { PctResult } from "../container/pct.ts";
 import { snapshot } from "./snapshot.ts";
 
 /** A container in Proxmox, as `pct` and its configuration show it. `refusals` are what the next calls of a subcommand answer. */

@@ -4,14 +4,14 @@
  * @module
  */
 
-import type { ContainerReader } from "../container.ts";
+import type { ContainerReader } from "../container/container.ts";
 import type { Reading, Step, Writing } from "../engine.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";
 import { remove } from "./absent.ts";
 import { attributeDifferences, requireHostFile } from "./file.ts";
-import { requireMode, requireOwner, requirePath, requireRemovable } from "./path.ts";
+import { requireMode, requireOwner, requirePath, requireRemovable } from "./support/path.ts";
 import {
   type Attributes,
   formatBytes,
@@ -20,7 +20,7 @@ import {
   type Source,
   sourceOfHostFile,
   timeFor,
-} from "./transfer.ts";
+} from "./support/transfer.ts";
 
 /** What a folder has to be. */
 export interface TreeSpec {

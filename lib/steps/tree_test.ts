@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { type HostContent, hostFiles } from "../../tests/host_files.ts";
-import { LocalShell, testInFolder } from "../../tests/local_shell.ts";
-import { ensure } from "../../tests/stubs.ts";
+import { type HostContent, hostFiles } from "../../tests/support/host_files.ts";
+import { LocalShell, testInFolder } from "../../tests/support/local_shell.ts";
+import { ensure } from "../../tests/support/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import { ExitCode } from "../errors.ts";
 import { tree, type TreeSpec } from "./tree.ts";

@@ -5,13 +5,13 @@
  * @module
  */
 
-import { head } from "../cut.ts";
+import { head } from "../text.ts";
 import type { Reading, Step } from "../engine.ts";
 import { CommandFailed, ExitCode } from "../errors.ts";
 import { type Script, sh } from "../shell.ts";
-import { requirePath } from "./path.ts";
+import { requirePath } from "./support/path.ts";
 import { failureOfUnit, journalOf, readUnit, requireUnitName, type Unit } from "./service.ts";
-import { type Alive, firstLook, requireWaitOptions, type WaitOptions, waitUntil } from "./wait.ts";
+import { type Alive, firstLook, requireWaitOptions, type WaitOptions, waitUntil } from "./support/poll.ts";
 
 /** What a look came to. */
 interface Look {

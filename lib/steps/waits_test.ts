@@ -1,12 +1,12 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { withSteppingClock } from "../../tests/clock.ts";
-import { type Answer, ensure, on, StubContainer } from "../../tests/stubs.ts";
+import { withSteppingClock } from "../../tests/support/clock.ts";
+import { type Answer, ensure, on, StubContainer } from "../../tests/support/stubs.ts";
 import { type Reading, StepFailed } from "../engine.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import { sh } from "../shell.ts";
 import { running } from "./docker.ts";
-import { waitUntil } from "./wait.ts";
+import { waitUntil } from "./support/poll.ts";
 import { exists, logLine, port, succeeds, unitActive } from "./waits.ts";
 
 const unitIs = (active: string, more = ""): Answer =>

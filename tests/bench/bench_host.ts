@@ -5,9 +5,9 @@
  */
 
 import { fileURLToPath } from "node:url";
-import type { Result } from "../../lib/simulated/host.ts";
-import type { TrialHost } from "../lab/host.ts";
-import { beginHost, PORTAINER } from "../trial.ts";
+import type { Result } from "../hosts/simulated/simulated_host.ts";
+import type { TrialHost } from "../hosts/lab/lab_host.ts";
+import { beginHost, PORTAINER } from "../support/test_host.ts";
 import { timed } from "./measure.ts";
 
 /** The folder of the benchmark, with a slash at its end. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { beginHost } from "../trial.ts";
+import { beginHost } from "../support/test_host.ts";
 import type { Bench } from "./bench.ts";
 import { growth } from "./growth_setup.ts";
 import { interleaved, timed } from "./measure.ts";

@@ -7,8 +7,8 @@
 import { dirname } from "@std/path";
 import { build } from "../../bin/compile.ts";
 import { importArguments } from "../../bin/toolchain.ts";
-import { permissionsOf, type Setup } from "../../lib/setup.ts";
-import { denortMissing } from "../denort.ts";
+import { permissionsOf, type Setup } from "../../lib/run/setup.ts";
+import { denortMissing } from "../support/denort.ts";
 import { folder, type Program } from "./bench_host.ts";
 
 /** How a setup is run: installed as one of the two forms, or from its source. */

@@ -1,6 +1,6 @@
 // Runs on the host: how many framed commands a session gets through in a second, and what the first answer takes.
-import { PctContainer } from "../../lib/container.ts";
-import { Pct } from "../../lib/pct.ts";
+import { PctContainer } from "../../lib/container/container.ts";
+import { Pct } from "../../lib/container/pct.ts";
 import { sh } from "../../lib/shell.ts";
 
 const COMMANDS = Number(Deno.args[0]);

@@ -8,21 +8,21 @@
  * @module
  */
 
-import { readJson } from "../../lib/config.ts";
-import { PctContainer } from "../../lib/container.ts";
+import { readJson } from "../../lib/run/configuration.ts";
+import { PctContainer } from "../../lib/container/container.ts";
 import type { Step } from "../../lib/engine.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { type Host, thisHost } from "../../lib/host.ts";
-import { main } from "../../lib/life.ts";
-import { RunLock } from "../../lib/lock.ts";
-import { openLogFile } from "../../lib/log.ts";
+import { type Host, thisHost } from "../../lib/host/host.ts";
+import { main } from "../../lib/run/main.ts";
+import { RunLock } from "../../lib/run/lock.ts";
+import { openLogFile } from "../../lib/log/log.ts";
 import { file, type Secret, type Setup, setup, sh, snapshot } from "../../lib/mod.ts";
-import { Pct } from "../../lib/pct.ts";
-import { type Fault, SimulatedHost } from "../../lib/simulated/host.ts";
-import { theseSurroundings } from "../../lib/surroundings.ts";
+import { Pct } from "../../lib/container/pct.ts";
+import { type Fault, SimulatedHost } from "../hosts/simulated/simulated_host.ts";
+import { theseSurroundings } from "../../lib/run/system.ts";
 import { command } from "../../lib/steps/command.ts";
-import { formsOf, generator } from "../fleet.ts";
-import { eventsOf, PORTAINER } from "../trial.ts";
+import { formsOf, generator } from "../support/fleet.ts";
+import { eventsOf, PORTAINER } from "../support/test_host.ts";
 import type { Duration } from "../../lib/time.ts";
 import { ProcessWatch } from "./processes.ts";
 import type { Failed, Report } from "./result.ts";

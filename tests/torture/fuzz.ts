@@ -5,22 +5,22 @@
  * @module
  */
 
-import { failureOf, Output, PctContainer } from "../../lib/container.ts";
-import { readJson } from "../../lib/config.ts";
+import { failureOf, Output, PctContainer } from "../../lib/container/container.ts";
+import { readJson } from "../../lib/run/configuration.ts";
 import { Engine } from "../../lib/engine.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { thisHost } from "../../lib/host.ts";
-import { main } from "../../lib/life.ts";
-import { openLogFile } from "../../lib/log.ts";
-import { Pct } from "../../lib/pct.ts";
-import { type Setup, setup } from "../../lib/setup.ts";
+import { thisHost } from "../../lib/host/host.ts";
+import { main } from "../../lib/run/main.ts";
+import { openLogFile } from "../../lib/log/log.ts";
+import { Pct } from "../../lib/container/pct.ts";
+import { type Setup, setup } from "../../lib/run/setup.ts";
 import { sh } from "../../lib/shell.ts";
-import { concat } from "../../lib/steps/transfer.ts";
+import { concat } from "../../lib/steps/support/transfer.ts";
 import { file } from "../../lib/steps/file.ts";
 import { line } from "../../lib/steps/line.ts";
-import { generator } from "../fleet.ts";
-import { on, StubContainer, type StubOptions, type StubRun, stubSurroundings } from "../stubs.ts";
-import { obstacle, Trial } from "../trial.ts";
+import { generator } from "../support/fleet.ts";
+import { on, StubContainer, type StubOptions, type StubRun, stubSurroundings } from "../support/stubs.ts";
+import { obstacle, Trial } from "../support/test_host.ts";
 import type { Failed, Report } from "./result.ts";
 
 type Random = (below: number) => number;
@@ -273,7 +273,7 @@ const CURIOUS = setup(901, "Portainer", async ({ config, hypervisor, ensure }) =
 });
 
 async function configurations({ cases, random, canary, folder, fail }: Given): Promise<string> {
-  const etc = new URL("../../lib/simulated/etc/", import.meta.url);
+  const etc = new URL("../hosts/simulated/etc/", import.meta.url);
   const right = {
     PHOENIX_LXC_CONFIG_FILE: await Deno.readFile(new URL("phoenix_lxc_configs.json", etc)),
     PHOENIX_HYPERVISOR_CONFIG_FILE: await Deno.readFile(new URL("phoenix_hypervisor_config.json", etc)),

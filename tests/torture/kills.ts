@@ -6,8 +6,8 @@
  */
 
 import type { RunEvent } from "../../lib/events.ts";
-import { beginWith, damage, formsOf, generator, leaksOf, setups, stateOf } from "../fleet.ts";
-import { eventsOf, project, type Trial } from "../trial.ts";
+import { beginWith, damage, formsOf, generator, leaksOf, setups, stateOf } from "../support/fleet.ts";
+import { eventsOf, project, type Trial } from "../support/test_host.ts";
 import { ProcessWatch } from "./processes.ts";
 import type { Failed, Report, Result } from "./result.ts";
 

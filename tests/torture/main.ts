@@ -10,7 +10,7 @@
 
 import { parseArgs } from "@std/cli";
 import { formatDuration } from "../../lib/time.ts";
-import { obstacle } from "../trial.ts";
+import { obstacle } from "../support/test_host.ts";
 import { faults } from "./faults.ts";
 import { fuzz } from "./fuzz.ts";
 import { kills, parseKill } from "./kills.ts";

@@ -5,7 +5,7 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { project, Trial } from "../trial.ts";
+import { project, Trial } from "../support/test_host.ts";
 import type { Failed, Report } from "./result.ts";
 
 const RUNS = 20;

@@ -5,7 +5,7 @@
  */
 
 import { ExitCode, Failure, messageOf } from "../../errors.ts";
-import type { HostFile } from "../../host.ts";
+import type { HostFile } from "../../host/host.ts";
 import { familiarName, type ImageConfig } from "./engine.ts";
 
 /** An image in an archive. */

@@ -4,21 +4,21 @@
  * @module
  */
 
-import { failureOf, Output } from "../../container.ts";
+import { failureOf, Output } from "../../container/container.ts";
 import type { Reading, Step, Writing } from "../../engine.ts";
 import { ExitCode, Failure, messageOf } from "../../errors.ts";
 import type { Difference } from "../../events.ts";
 import { sh } from "../../shell.ts";
 import { formatDuration, milliseconds } from "../../time.ts";
-import { concerns } from "../path.ts";
-import type { Alive } from "../wait.ts";
+import { concerns } from "../support/path.ts";
+import type { Alive } from "../support/poll.ts";
 import { driftOf } from "./container_drift.ts";
 import { type ContainerInfo, healthStatus, inspectContainer, isAnonymous } from "./container_info.ts";
-import { creation, type DockerContainerSpec, readSpec, requireContainerName } from "./container_spec.ts";
+import { creation, type DockerContainerSpec, readSpec, requireContainerName } from "./container_options.ts";
 import { type ImageInfo, missing, requireSpace } from "./engine.ts";
 import { pull } from "./image.ts";
 
-export type { DockerContainerSpec, HealthCheck } from "./container_spec.ts";
+export type { DockerContainerSpec, HealthCheck } from "./container_options.ts";
 
 /** How long a container may take to stop before it is killed, in seconds. */
 const STOP_SECONDS = 30;

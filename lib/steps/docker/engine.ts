@@ -4,7 +4,7 @@
  * @module
  */
 
-import { failureOf, type Output } from "../../container.ts";
+import { failureOf, type Output } from "../../container/container.ts";
 import type { Reading, Step } from "../../engine.ts";
 import { ExitCode, Failure } from "../../errors.ts";
 import { type Script, sh } from "../../shell.ts";

@@ -4,16 +4,16 @@
  * @module
  */
 
-import { failureOf, type Output } from "../../container.ts";
-import { head } from "../../cut.ts";
+import { failureOf, type Output } from "../../container/container.ts";
+import { head } from "../../text.ts";
 import type { Reading, Step, Writing } from "../../engine.ts";
 import { ExitCode, Failure } from "../../errors.ts";
-import type { HostFile } from "../../host.ts";
+import type { HostFile } from "../../host/host.ts";
 import { Secret } from "../../secret.ts";
 import { type Script, sh } from "../../shell.ts";
 import { formatDuration } from "../../time.ts";
-import { requirePath } from "../path.ts";
-import { formatBytes, timeFor } from "../transfer.ts";
+import { requirePath } from "../support/path.ts";
+import { formatBytes, timeFor } from "../support/transfer.ts";
 import { type ArchivedImage, type ImageArchive, readImageArchive } from "./archive.ts";
 import {
   familiarName,
@@ -69,7 +69,7 @@ export interface ImageSpec {
  *
  * @example
  * ```ts
- * import { setup } from "../../setup.ts";
+ * import { setup } from "../../run/setup.ts";
  *
  * const server = setup(910, "server", async ({ ensure, secret }) => {
  *   await ensure(image("portainer/portainer-ce:2.33.1"));

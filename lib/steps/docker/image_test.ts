@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Answer, ensure, on, type Rule, StubContainer } from "../../../tests/stubs.ts";
+import { type Answer, ensure, on, type Rule, StubContainer } from "../../../tests/support/stubs.ts";
 import { StepFailed } from "../../engine.ts";
-import { Output } from "../../container.ts";
+import { Output } from "../../container/container.ts";
 import { CommandFailed, ExitCode, SessionLost } from "../../errors.ts";
-import type { HostFile } from "../../host.ts";
+import type { HostFile } from "../../host/host.ts";
 import { Secret } from "../../secret.ts";
-import { hostFileOf, imageFiles, tar } from "./archive_fixture.ts";
+import { hostFileOf, imageFiles, tar } from "../../../tests/fixtures/image_archive.ts";
 import type { ImageInfo } from "./engine.ts";
 import { image, loadedImage } from "./image.ts";
 

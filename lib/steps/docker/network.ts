@@ -4,7 +4,7 @@
  * @module
  */
 
-import { failureOf } from "../../container.ts";
+import { failureOf } from "../../container/container.ts";
 import type { Step } from "../../engine.ts";
 import { sh } from "../../shell.ts";
 import { missing } from "./engine.ts";

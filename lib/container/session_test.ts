@@ -1,0 +1,423 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { testWith } from "../../tests/support/permission.ts";
+import { Failure, SessionLost } from "../errors.ts";
+import { BOOTSTRAP, bootstrapText, frameText, helloText, Scanner } from "./protocol.ts";
+import { Pct } from "./pct.ts";
+import { Session, type SessionRunOptions, TimedOut } from "./session.ts";
+import { type Script, sh } from "../shell.ts";
+
+const encode = (text: string) => new TextEncoder().encode(text);
+const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+/** The shells that a container may have, and the `pct` that gives each: one that does nothing but `exec` its command. */
+const shells = {
+  dash: `exec "$@"`,
+  bash: `exec unshare --map-root-user --mount /bin/sh -c 'mount --bind /bin/bash /bin/sh && exec "$@"' pct "$@"`,
+  // A root of its own, so that its tools are BusyBox's as well.
+  busybox: `exec unshare --map-root-user --mount /bin/sh -c '
+    r=$0/root; mkdir -p $r/bin $r/proc $r/dev $r/etc $r/run $r/tmp
+    [ -e $r/bin/sh ] || { cp /bin/busybox $r/bin/ && chroot $r /bin/busybox --install -s /bin; }
+    mount --rbind /proc $r/proc && mount --rbind /dev $r/dev && exec chroot $r "$@"' "\${0%/*}" "$@"`,
+};
+
+/** A session with a shell of this machine. */
+async function withSession(pct: string, use: (session: Session) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${folder}/pct`, `#!/bin/sh\nshift 3\n${pct}\n`, { mode: 0o755 });
+    const session = await Session.open(new Pct(`${folder}/pct`), 901, 10_000);
+    try {
+      await use(session);
+    } finally {
+      await session.close();
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Why a shell cannot be had here, if so. */
+async function whyNot(shell: keyof typeof shells): Promise<string | undefined> {
+  if (shell === "dash") return undefined;
+  const path = `/bin/${shell}`;
+  if (!await Deno.stat(path).then(() => true, () => false)) return `no ${path}`;
+  const { success } = await new Deno.Command("unshare", {
+    args: ["--map-root-user", "--mount", "true"],
+    stderr: "null",
+  })
+    .output();
+  return success ? undefined : "no namespaces";
+}
+
+async function run(session: Session, script: Script, options: Partial<SessionRunOptions> = {}) {
+  const { code, stdout, stderr } = await session.run(script, { timeout: 20_000, isolate: false, ...options });
+  return { code, stdout: decode(stdout), stderr: decode(stderr) };
+}
+
+function testSession(name: string, test: (session: Session) => Promise<void>): void {
+  testWith(["run", "read", "write"], name, async (t) => {
+    for (const [shell, pct] of Object.entries(shells)) {
+      const why = await whyNot(shell as keyof typeof shells);
+      const name = why === undefined ? shell : `${shell} (${why})`;
+      await t.step({ name, ignore: why !== undefined, fn: () => withSession(pct, test) });
+    }
+  });
+}
+
+// DESIGN 4, and reference: every exit code, and death by a signal, arrives as it is, from plain and from isolated frames.
+testSession("exit codes from 0 to 255 and signals", async (session) => {
+  for (const isolate of [false, true]) {
+    for (const code of [0, 1, 2, 77, 124, 126, 127, 128, 255]) {
+      assertEquals((await run(session, sh`exit ${code}`, { isolate })).code, code);
+    }
+    for (const [signal, code] of [["KILL", 137], ["TERM", 143], ["SEGV", 139]] as const) {
+      assertEquals((await run(session, sh`kill -${signal} $$`, { isolate })).code, code);
+    }
+  }
+  for (let code = 0; code < 256; code += 5) assertEquals((await run(session, sh`exit ${code}`)).code, code);
+});
+
+testSession("stdout and stderr arrive apart, without a byte added or lost", async (session) => {
+  for (const isolate of [false, true]) {
+    assertEquals(await run(session, sh`printf 'no newline'; printf 'err\n\n' >&2`, { isolate }), {
+      code: 0,
+      stdout: "no newline",
+      stderr: "err\n\n",
+    });
+    assertEquals(await run(session, sh`:`, { isolate }), { code: 0, stdout: "", stderr: "" });
+  }
+});
+
+testSession("binary output, and binary stdin through the frame and beside it", async (session) => {
+  for (const size of [0, 1, 255, 65_536, 65_537, 1_000_003]) {
+    const bytes = new Uint8Array(size).map((_, i) => (i * 7919) >> 3);
+    const { code, stdout } = await session.run(sh`cat`, { timeout: 20_000, isolate: false, stdin: bytes });
+    assertEquals(code, 0);
+    assertEquals(stdout.length, size);
+    assert(stdout.every((byte, i) => byte === bytes[i]));
+  }
+  // Reference: 10 MB. The command that ignores its stdin is no failure.
+  const large = new Uint8Array(10_000_000).fill(0x1e);
+  assertEquals((await run(session, sh`wc -c`, { stdin: large })).stdout.trim(), "10000000");
+  assertEquals((await run(session, sh`echo ignored`, { stdin: large })).stdout, "ignored\n");
+});
+
+testSession("output that looks like a sentinel", async (session) => {
+  const fake = "\x1e0123456789abcdef0123456789abcdef end 1 0\n";
+  assertEquals((await run(session, sh`printf %s ${fake.repeat(50)}`)).stdout, fake.repeat(50));
+  // The nonce stands in argument lists, so that a list of processes holds it; that is no sentinel.
+  const { stdout } = await run(session, sh`cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n'`);
+  assertStringIncludes(stdout, " begin $2 ");
+});
+
+testSession("one command cannot change the next one", async (session) => {
+  const before = await run(session, sh`pwd; umask; echo "$HOME:$x"`);
+  for (
+    const script of [
+      sh`cd /tmp`,
+      sh`umask 077`,
+      sh`x=1; export x`,
+      sh`exit 3`,
+      sh`set -e; false`,
+      sh`exec true`,
+      sh`if`,
+      sh`echo "`,
+      sh`cat <<E`,
+      sh`trap 'echo bye' EXIT`,
+      sh`exec >&- 2>&-`,
+    ]
+  ) {
+    await session.run(script, { timeout: 5_000, isolate: false });
+    assertEquals(await run(session, sh`pwd; umask; echo "$HOME:$x"`), before);
+  }
+});
+
+testSession("stdin is empty unless it is given, so that nothing can eat the session's own", async (session) => {
+  assertEquals((await run(session, sh`cat; read -r x; echo "[$x]"`)).stdout, "[]\n");
+});
+
+// DESIGN 4 and reference: what a background child of an earlier command writes does not get into a later frame.
+testSession("a background child neither holds up its command nor spoils later ones", async (session) => {
+  const noise = sh`(i=0; while [ $i -lt 40 ]; do echo noise; echo noise >&2; sleep 0.02; i=$((i+1)); done) &`;
+  assertEquals(
+    (await run(
+      session,
+      sh`${noise}
+echo started`,
+      { isolate: true },
+    )).stdout.replaceAll("noise\n", ""),
+    "started\n",
+  );
+  for (let i = 0; i < 10; i++) {
+    assertEquals(await run(session, sh`sleep 0.03; echo clean`), { code: 0, stdout: "clean\n", stderr: "" });
+  }
+});
+
+// BusyBox's shell gives a command up whose FIFO it was opening when a signal came, such as that of the last one's reader that ended.
+testWith(["run", "read", "write"], "no command is lost between the FIFOs of the ones before", async (t) => {
+  const why = await whyNot("busybox");
+  await t.step({
+    name: why === undefined ? "busybox" : `busybox (${why})`,
+    ignore: why !== undefined,
+    fn: () =>
+      withSession(shells.busybox, async (session) => {
+        for (let i = 0; i < 200; i++) {
+          assertEquals((await run(session, sh`exit 3`, { isolate: true, timeout: 8_000 })).code, 3);
+        }
+      }),
+  });
+});
+
+// DESIGN 4: our own clock decides what a time-out was; what ran is ended with its group, and the session lives on.
+testSession(
+  "a command that takes too long is ended, also one that writes without end or ignores TERM",
+  async (session) => {
+    const pid = `/tmp/pid.${crypto.randomUUID()}`;
+    for (
+      const script of [
+        sh`echo $$ >${pid}; sleep 60`,
+        sh`echo $$ >${pid}; while :; do echo y; done`,
+        sh`echo $$ >${pid}; sleep 60 & wait`,
+      ]
+    ) {
+      const error = await assertRejects(() => run(session, script, { timeout: 300 }), TimedOut);
+      assertEquals(error.exitCode, 5);
+      assertEquals((await run(session, sh`[ -e /proc/$(cat ${pid}) ]`)).code, 1, `${script} is gone`);
+    }
+    assertEquals((await run(session, sh`exit 124`)).code, 124, "124 in time is the command's own");
+  },
+);
+
+testSession("output beyond the limit ends the command, and the session lives on", async (session) => {
+  const error = await assertRejects(
+    () => run(session, sh`while :; do echo yyyyyyyyyyyyyyyyy; done`, { maximumOutput: 1_000_000 }),
+    Failure,
+  );
+  assertStringIncludes(error.message, "exceeds 1000000 bytes");
+  assertEquals((await run(session, sh`echo on`)).stdout, "on\n");
+});
+
+// A shell whose input ends in the middle of a here-document takes what has come for the whole: "rm -rf /srv/app" would be "rm -rf /srv".
+testSession("half a script is never run, wherever its session is cut off", async (session) => {
+  const folder = (await run(session, sh`mktemp -d`)).stdout.trim();
+  const nonce = "ab".repeat(16);
+  const script = sh`cd ${folder} && touch one
+touch two`;
+  const options = { number: 1, seconds: 20, user: undefined };
+  const texts: [text: string, ...args: string[]][] = [
+    [frameText(nonce, session.hello, script, { ...options, isolate: false })],
+    [frameText(nonce, session.hello, script, { ...options, isolate: true })],
+    [frameText(nonce, session.hello, script, { ...options, isolate: false, stdin: encode("payload") })],
+    [bootstrapText(nonce, session.hello, script, { ...options, isolate: false }), "-c", BOOTSTRAP, "sh", nonce],
+  ];
+  for (const [text, ...args] of texts) {
+    // The greeting sets what a frame relies on.
+    const before = args.length === 0 ? helloText(nonce) : "";
+    /** The files that are there when the shell has read so much of the text. */
+    const made = async (length: number) => {
+      const stdin = encode(before + text.slice(0, length));
+      return (await run(session, sh`sh ${args} >/dev/null 2>&1; ls ${folder}; rm -f ${folder}/*`, { stdin })).stdout;
+    };
+    const begin = text.indexOf(script.text);
+    const end = begin + script.text.length;
+    for (const cut of [begin, end - 14, end - 10, end - 6, end - 1, end]) {
+      assertEquals(await made(cut), "", text.slice(begin, cut));
+    }
+    // Once the whole script is there, it may be run or not.
+    for (const cut of [end + 40, text.length - 1]) assertMatch(await made(cut), /^(one\ntwo\n)?$/);
+    assertEquals(await made(text.length), "one\ntwo\n", "uncut, it is run");
+  }
+  await run(session, sh`rmdir ${folder}`);
+});
+
+// As lxc-attach on a real host: what runs inside lives on when it is killed, and holds the pipes.
+testWith(
+  ["run", "read", "write"],
+  "a source that fails ends the command, also one that lives on without its pct",
+  async () => {
+    await withSession(`exec 3<&0; "$@" <&3 & wait $!`, async (session) => {
+      const source = async function* () {
+        yield new Uint8Array(100_000);
+        throw new Error("the source is gone");
+      };
+      const started = performance.now();
+      await assertRejects(() => run(session, sh`cat >/dev/null`, { stdin: source() }), Error, "the source is gone");
+      assert(performance.now() - started < 10_000, "without waiting for its time to be up");
+      assertEquals((await run(session, sh`echo next`)).stdout, "next\n");
+    });
+  },
+);
+
+// A process id means something else once the container has been started again.
+testWith(["run", "read", "write"], "after a reboot, nothing is done to what has the old process ids", async () => {
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/pct`, `#!/bin/sh\nshift 3\nexec "$@"\n`, { mode: 0o755 });
+  const session = await Session.open(new Pct(`${folder}/pct`), 901, 10_000);
+  try {
+    // As if the next `pct exec` went to a container that was started at another time.
+    Object.assign(session.hello, { started: "1" });
+    const payload = encode("x".repeat(100_000));
+    await assertRejects(() => run(session, sh`cat >${folder}/written`, { stdin: payload }), SessionLost, "ended early");
+    await assertRejects(() => Deno.stat(`${folder}/written`), Deno.errors.NotFound);
+
+    const pid = Promise.withResolvers<string>();
+    const onOutput = (chunk: Uint8Array) => pid.resolve(decode(chunk).trim());
+    const running = run(session, sh`echo $$; exec sleep 60`, { onOutput });
+    const bystander = Number(await pid.promise);
+    await Promise.all([session.interrupt(), assertRejects(() => running, SessionLost)]);
+    Deno.kill(bystander, "SIGKILL"); // It is still there to be killed.
+  } finally {
+    session.abandon("the test is over");
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+testWith(
+  ["run", "read", "write"],
+  "a command that crashes leaves no core file, in which secrets would be",
+  async () => {
+    for (const [shell, pct] of Object.entries(shells)) {
+      if (await whyNot(shell as keyof typeof shells)) continue;
+      await withSession(`ulimit -S -c unlimited; ${pct}`, async (session) => {
+        for (const stdin of [undefined, new Uint8Array(100_000)]) {
+          assertEquals((await run(session, sh`ulimit -c`, { stdin })).stdout, "0\n");
+        }
+      });
+    }
+  },
+);
+
+// A shell that is killed between making its FIFOs and taking their names away leaves them behind.
+// DESIGN 6: the greeting goes to a container that may be another than meant, and changes nothing.
+testWith(
+  ["run", "read", "write"],
+  "the first change of a session removes the FIFOs of shells that are gone, and no others",
+  async () => {
+    let folder = "/run";
+    await withSession(shells.dash, (session) => Promise.resolve(void (folder = session.hello.runFolder)));
+    const gone = new Deno.Command("true").spawn();
+    await gone.status;
+    const fifo = (pid: number) => `${folder}/.phoenix_setup.${pid}.0123.1.o`;
+    await new Deno.Command("mkfifo", { args: [fifo(gone.pid), fifo(Deno.pid)] }).output();
+    await withSession(shells.dash, async (session) => {
+      await run(session, sh`:`);
+      assertEquals((await Deno.lstat(fifo(gone.pid))).isFifo, true);
+      await run(session, sh`:`, { isolate: true });
+      await assertRejects(() => Deno.lstat(fifo(gone.pid)), Deno.errors.NotFound);
+    });
+    await Deno.remove(fifo(Deno.pid));
+  },
+);
+
+// DESIGN 2: a signal ends what runs inside, also where it has ended the session itself.
+testSession("an interrupted session ends the command with which it was lost", async (session) => {
+  const marked = Deno.makeTempFileSync();
+  // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group of its own.
+  const running = run(
+    session,
+    sh`p=${session.hello.pid}
+for c in $(cat /proc/$p/task/*/children); do read -r n </proc/$c/comm; [ "$n" != cat ] || kill -9 $c; done
+kill -9 $p; sleep 0.3; echo went on >>${marked}`,
+    { isolate: true },
+  );
+  await assertRejects(() => running, SessionLost);
+  await session.interrupt();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assertEquals(await Deno.readTextFile(marked), "");
+  await Deno.remove(marked);
+});
+
+// DESIGN 4: a lost session is an error of its own that says what was running.
+testSession("the end of the shell in mid-command is the loss of the session", async (session) => {
+  const error = await assertRejects(
+    () => run(session, sh`kill -9 ${session.hello.pid}; sleep 0.5`),
+    SessionLost,
+  );
+  assertEquals(error.command?.startsWith("kill -9"), true);
+  assertEquals(session.alive, false);
+  await assertRejects(() => run(session, sh`true`), SessionLost);
+});
+
+testWith(["run", "read", "write"], "a line of 100 MB", () =>
+  withSession(shells.dash, async (session) => {
+    const { stdout } = await session.run(sh`head -c 100000000 /dev/zero`, { timeout: 60_000, isolate: false });
+    assertEquals(stdout.length, 100_000_000);
+  }));
+
+testWith(["run", "read", "write"], "a pct that cannot give a shell says why", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${folder}/pct`, `#!/bin/sh\necho "container '901' not running!" >&2\nexit 255\n`, {
+      mode: 0o755,
+    });
+    const error = await assertRejects(() => Session.open(new Pct(`${folder}/pct`), 901, 5_000), SessionLost);
+    assertStringIncludes(error.message, "container '901' not running!");
+    await Deno.writeTextFile(`${folder}/pct`, "#!/bin/sh\nsleep 5\n");
+    assertStringIncludes(
+      (await assertRejects(() => Session.open(new Pct(`${folder}/pct`), 901, 200), SessionLost)).message,
+      "did not answer within 0.2 s",
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+// Commands, arguments and outputs as they come: what a shell run directly gives is what the session gives.
+testSession("generated commands give what the same shell gives without a session", async (session) => {
+  const pieces = ["a", "'", '"', "\\", "$", "`", "\n", " ", "é", "\x1e", "%", "\t", "日本", "-n", "*", "\x7f"];
+  const random = (n: number) => crypto.getRandomValues(new Uint32Array(1))[0]! % n;
+  for (let i = 0; i < 60; i++) {
+    const word = () => Array.from({ length: random(8) }, () => pieces[random(pieces.length)]).join("");
+    const words = Array.from({ length: random(5) }, word);
+    const code = random(256);
+    const script = sh`printf '%s|' ${words}; printf '%s' ${word()} >&2; exit ${code}`;
+    const direct = await new Deno.Command("/bin/sh", { args: ["-c", script.text], env: { LC_ALL: "C.UTF-8" } })
+      .output();
+    const isolate = random(2) === 0;
+    assertEquals(await run(session, script, { isolate }), {
+      code: direct.code,
+      stdout: decode(direct.stdout),
+      stderr: decode(direct.stderr),
+    });
+  }
+});
+
+// The scanner must not depend on how a stream is cut into chunks.
+Deno.test("sentinels are found however the stream is cut", () => {
+  const nonce = "ab".repeat(16);
+  const mark = `\x1e${nonce} `;
+  const stream = encode(`x\x1e\x1ey${mark}begin 1 5\nout\x1e${nonce.slice(0, 20)}put\n${mark}end 1 0\ntail\x1e`);
+  const parse = (cuts: number[]) => {
+    let bytes = "";
+    const found: string[] = [];
+    const scanner = new Scanner(
+      nonce,
+      (chunk) => bytes += decode(chunk),
+      ({ kind, fields }) => found.push([kind, ...fields].join(" ")),
+    );
+    let at = 0;
+    for (const cut of [...cuts, stream.length]) scanner.push(stream.subarray(at, at = cut));
+    return { bytes, found };
+  };
+  const whole = parse([]);
+  assertEquals(whole.found, ["begin 1 5", "end 1 0"]);
+  for (let a = 0; a < stream.length; a++) {
+    for (let b = a; b < stream.length; b += 3) assertEquals(parse([a, b]), whole);
+  }
+});
+
+/** A `pct` of which the host starts no second one. */
+class LonelyPct extends Pct {
+  override run(): Promise<never> {
+    return Promise.reject(new Failure(1, "Cannot run"));
+  }
+}
+
+testWith(["run", "read", "write"], "what cannot be ended from outside is ended by its time-out", async () => {
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/pct`, '#!/bin/sh\nshift 3\nexec "$@"\n', { mode: 0o755 });
+  const session = await Session.open(new LonelyPct(`${folder}/pct`), 901, 10_000);
+  await assertRejects(() => run(session, sh`yes`, { maximumOutput: 1_000, timeout: 300 }), Failure, "exceeds");
+  await session.close();
+  await Deno.remove(folder, { recursive: true });
+});

@@ -1,0 +1,60 @@
+/**
+ * Permissions that were refused: what was tried, and what a setup has to declare so that its executable may do it.
+ *
+ * @module
+ */
+
+import { ConfigurationError } from "./configuration.ts";
+import type { HostNeeds } from "./setup.ts";
+
+/** Something that an executable tried and is not permitted to do. */
+export interface Refusal {
+  /** Deno's word for it: `net`, `read`, `write`, `run`, `env`, `sys`, `ffi`. */
+  readonly access: string;
+  /** To what; `undefined` where it is everything of the kind, such as all environment variables. */
+  readonly to: string | undefined;
+  /** What has to stand in the setup, such as `{ reads: ["/srv/models"] }`; `undefined` for what no setup can be permitted. */
+  readonly declaration: string | undefined;
+}
+
+const FIELDS: Readonly<Record<string, keyof HostNeeds>> = {
+  net: "addresses",
+  read: "reads",
+  write: "writes",
+  run: "commands",
+  env: "environment",
+};
+
+const REQUIRES = /^Requires (?:--allow-)?(\w+) (?:access|permissions)(?: to "(.*)", run again)?/s;
+
+/** The refused permission behind an error, however it is wrapped; `undefined` where the error is another one. */
+export function refusalIn(error: unknown): Refusal | undefined {
+  for (let depth = 0; error instanceof Error && depth < 10; depth++) {
+    const requires = REQUIRES.exec(error.message);
+    // For an import it is a TypeError.
+    if (error instanceof Deno.errors.NotCapable || (error instanceof TypeError && requires !== null)) {
+      const [, access, to] = requires ?? [];
+      const field = FIELDS[access ?? ""];
+      return {
+        access: access ?? error.message,
+        to,
+        declaration: field && `{ ${field}: [${to === undefined ? "…" : JSON.stringify(to)}] }`,
+      };
+    }
+    error = error instanceof AggregateError ? error.errors[0] : error.cause;
+  }
+  return undefined;
+}
+
+/**
+ * The error for a path that a person chose, by configuration, environment or option, and that the executable may not use: exit code 2.
+ * `what` is what cannot be read or written; default: the path.
+ */
+export function notPermitted(access: "read" | "write", path: string, what = `"${path}"`): ConfigurationError {
+  const field = FIELDS[access];
+  const folder = access === "read" ? "/usr/local/phoenix_hypervisor" : "/var/log";
+  return new ConfigurationError(`Cannot ${access} ${what} as this program is not permitted to`, {
+    hint:
+      `Declare it in the setup: { ${field}: ["${path}"] }, and build the executable again; or keep it below "${folder}"`,
+  });
+}

@@ -1,0 +1,76 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { testWith } from "../../tests/support/permission.ts";
+import { HOST_PATHS, permissionsOf, type Setup, setup } from "./setup.ts";
+
+const perform = () => Promise.resolve();
+
+/** The values of the options, by option. */
+function granted(of: Setup): Record<string, string[]> {
+  return Object.fromEntries(
+    permissionsOf(of).map((option) => {
+      const [name, values = ""] = option.split("=");
+      return [name!, values.split(",")];
+    }),
+  );
+}
+
+// DESIGN 1: what a setup needs of the host it declares, and its executable is permitted that and no more.
+Deno.test("a setup is permitted what every setup needs, and what it declares", () => {
+  const none = granted(setup(910, "Empty", perform));
+  assertEquals(Object.keys(none), ["--no-prompt", "--allow-run", "-R", "-W", "-E"]);
+  assertEquals(none["--allow-run"], ["/usr/sbin/pct"]);
+  assertEquals(none["-W"], ["/var/log", HOST_PATHS.locks]);
+  for (const path of ["/usr/sbin/pct", "/etc/pve", "/usr/local/phoenix_hypervisor", HOST_PATHS.locks]) {
+    assert(none["-R"]!.includes(path), path);
+  }
+  assertEquals(none["-E"]!.includes("PHOENIX_*"), true);
+
+  const all = granted(setup(910, "Needy", {
+    addresses: ["10.0.0.5:80", "10.1.0.0/16"],
+    reads: ["/srv/models"],
+    environment: ["HF_HOME"],
+  }, perform));
+  assertEquals(all["-N"], ["10.0.0.5:80", "10.1.0.0/16"]);
+  assertEquals(all["-R"], [...none["-R"]!, "/srv/models"]);
+  assertEquals(all["-E"], [...none["-E"]!, "HF_HOME"]);
+  for (const option of ["--allow-run", "-W"]) assertEquals(all[option], none[option]);
+  assertEquals(granted(setup(910, "Alone", { addresses: [] }, perform))["-N"], undefined);
+});
+
+Deno.test("a setup is for a container that Proxmox can have, with a name", () => {
+  const { ctid, name, needs } = setup(100, "x", { reads: ["/a"] }, perform);
+  assertEquals([ctid, name, needs], [100, "x", { reads: ["/a"] }]);
+  assertEquals(setup(999_999_999, "x", perform).needs, {});
+  for (const ctid of [99, 0, -901, 901.5, NaN, 1_000_000_000]) {
+    assertThrows(() => setup(ctid, "x", perform), TypeError, `container ${ctid}: expected an integer from 100`);
+  }
+  for (const name of ["", "a b", "a\nb", "-a", ".", "ä", "a_b"]) {
+    assertThrows(() => setup(901, name, perform), TypeError, `expected the container's host name, found "`);
+  }
+});
+
+// DESIGN 1: a setup is a short file with one import, executable as it stands, and independent of every other one.
+testWith(["read"], "each file of setups/ is what a setup has to be", async (t) => {
+  const folder = new URL("../../setups/", import.meta.url);
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
+  assert(names.includes("901.ts"));
+  for (const name of names) {
+    await t.step(name, async () => {
+      const url = new URL(name, folder);
+      const text = await Deno.readTextFile(url);
+      const [first, ...lines] = text.trimEnd().split("\n");
+      const exported: Record<string, unknown> = await import(url.href);
+      const setups = Object.values(exported).filter((value): value is Setup =>
+        typeof value === "object" && value !== null && "perform" in value
+      );
+      assertEquals(setups.length, 1, "exactly one setup is exported");
+      assertEquals(name, `${setups[0]!.ctid}.ts`);
+      assertEquals(first, `#!/usr/bin/env -S deno run ${permissionsOf(setups[0]!).join(" ")}`);
+      assert(new TextEncoder().encode(first).length <= 255, "the kernel cuts a longer first line");
+      assertEquals((await Deno.stat(url)).mode! & 0o111, 0o111, "the file is executable");
+      const imports = [...text.matchAll(/\b(?:from|import)\s*\(?\s*["'`]([^"'`]+)/g)].map(([, module]) => module);
+      assertEquals(imports, ["../mod.ts"]);
+      assert(lines.length + 1 <= 60, `${lines.length + 1} lines`);
+    });
+  }
+});

@@ -1,0 +1,165 @@
+/**
+ * Host-level configuration that belongs to the container: all within what the setup declares.
+ *
+ * @module
+ */
+
+import { failureOf, type Output } from "../container/container.ts";
+import { contentDifference } from "../difference.ts";
+import type { Reading, Step } from "../engine.ts";
+import { ExitCode, Failure } from "../errors.ts";
+import type { Difference } from "../events.ts";
+import { type Duration, milliseconds } from "../time.ts";
+import { hasAnswered, silentGuard } from "./command.ts";
+import { blockEditor, type BlockSpec, CannotEdit } from "./line.ts";
+import { isPrivate, requireMode, requirePath } from "./support/path.ts";
+
+/** What a file on the host has to be. */
+export interface HostFileSpec {
+  /** Its whole content. */
+  readonly content: string;
+  /** Its permissions. Default: `0o644`. */
+  readonly mode?: number;
+}
+
+/** What is at a path on the host. */
+interface HostFileState {
+  readonly text: string;
+  readonly mode: number;
+}
+
+/**
+ * A file on the Proxmox host with this content, written whole or not at all; what is written is owned by root. Its folder has to be there. The setup
+ * declares it: `writes: ["/folder"]`, the folder since the file is written beside its place first.
+ *
+ * Throws a `TypeError` for a path that is not absolute and for a mode that cannot be.
+ *
+ * Requirements, section 2: "Making host-level configurations specific to this container".
+ *
+ * @example
+ * ```ts
+ * const endpoint = hostFile("/usr/local/phoenix_hypervisor/lib/903.json", { content: '{ "port": 8000 }\n' });
+ * ```
+ */
+export function hostFile(path: string, spec: HostFileSpec): Step {
+  requireHostPath(path);
+  const { content, mode = 0o644 } = spec;
+  requireMode(mode, path);
+  return {
+    title: `host file ${path}`,
+    probe: (at) => readState(at, path),
+    diff(state) {
+      if (state === undefined) return [{ what: "file", to: `${content.length} characters, mode ${mode.toString(8)}` }];
+      const differences: Difference[] = [];
+      if (state.text !== content) {
+        differences.push(
+          isPrivate(mode) || isPrivate(state.mode)
+            ? { what: "content", to: `${content.length} other characters` }
+            : contentDifference(state.text, content),
+        );
+      }
+      if (state.mode !== mode) differences.push({ what: "mode", from: state.mode.toString(8), to: mode.toString(8) });
+      return differences;
+    },
+    apply: ({ host }) => host.writeFile(path, content, mode),
+  } satisfies Step<HostFileState | undefined>;
+}
+
+/**
+ * A block of lines in a text file on the Proxmox host, between the lines `# BEGIN phoenix_setup name` and `# END phoenix_setup name`:
+ * added at the end where it is missing. The rest of the file, its owner and its mode stay. A file that is not there is made. Fails where one of
+ * the two marks is missing or there twice. To be declared like {@linkcode hostFile}.
+ *
+ * Throws a `TypeError` for a path that is not absolute and for a block that cannot be.
+ *
+ * Requirements, section 2: "Making host-level configurations specific to this container".
+ *
+ * @example
+ * ```ts
+ * const name = hostBlock("/etc/hosts", { name: "901", content: "10.0.0.99 portainer\n" });
+ * ```
+ */
+export function hostBlock(path: string, spec: BlockSpec): Step {
+  requireHostPath(path);
+  const withBlock = blockEditor(path, spec);
+  const edited = (text: string): string => {
+    try {
+      return withBlock(text);
+    } catch (error) {
+      if (!(error instanceof CannotEdit)) throw error;
+      throw new Failure(ExitCode.Step, `Cannot edit "${path}" on the host as ${error.message}`);
+    }
+  };
+  return {
+    title: `block ${spec.name} in host file ${path}`,
+    probe: (at) => readState(at, path),
+    diff(state) {
+      const before = state?.text ?? "";
+      const after = edited(before);
+      if (before === after) return [];
+      return [
+        state !== undefined && isPrivate(state.mode)
+          ? { what: "block", to: "present" }
+          : contentDifference(before, after),
+      ];
+    },
+    apply: ({ host }) => host.editFile(path, edited),
+  } satisfies Step<HostFileState | undefined>;
+}
+
+/** When a program of the host runs, and how long. */
+export interface HostCommandSpec {
+  /** The program is not needed when this one succeeds. After the program it has to. It must change nothing. */
+  readonly unless: readonly [string, ...string[]];
+  /** After this the program is ended and the step fails. Default: 10 minutes. */
+  readonly timeout?: Duration;
+}
+
+/**
+ * The effect of a program of the host, as its guard says: not needed when `unless` exits 0, and after it `unless` has to. Programs
+ * are absolute paths that the setup declares (`commands: ["/usr/sbin/…"]`); no shell is involved. A guard that is missing, that was
+ * killed, or that does not end within 1 minute has not said no: the step fails.
+ *
+ * Throws a `TypeError` for an empty title and for a program that is no absolute path.
+ *
+ * Requirements, section 2: "Making host-level configurations specific to this container".
+ *
+ * @example
+ * ```ts
+ * const forwarding = hostCommand("IP forwarding", ["/usr/sbin/sysctl", "-w", "net.ipv4.ip_forward=1"], {
+ *   unless: ["/usr/bin/grep", "-qx", "1", "/proc/sys/net/ipv4/ip_forward"],
+ * });
+ * ```
+ */
+export function hostCommand(
+  title: string,
+  [program, ...args]: readonly [string, ...string[]],
+  spec: HostCommandSpec,
+): Step {
+  const [guard, ...guardArgs] = spec.unless;
+  if (title === "") throw new TypeError("Cannot run a program of the host without a title");
+  for (const path of [program, guard]) requireHostPath(path);
+  const timeout = milliseconds(spec.timeout ?? "10m");
+  return {
+    title,
+    async probe({ host }) {
+      const output = await host.read(guard, guardArgs);
+      if (!hasAnswered(output.code)) throw silentGuard(`the host's command "${title}"`, output);
+      return output;
+    },
+    diff: ({ code, command }) => code === 0 ? [] : [{ what: `not so yet: ${command}` }],
+    async apply({ host }) {
+      const output = await host.write(program, args, timeout);
+      if (output.code !== 0) throw failureOf(output);
+    },
+  } satisfies Step<Output>;
+}
+
+async function readState({ host }: Reading, path: string): Promise<HostFileState | undefined> {
+  const file = await host.file(path);
+  return file && { text: await file.text(), mode: file.mode };
+}
+
+function requireHostPath(path: string): void {
+  requirePath(path, "use on the host");
+}

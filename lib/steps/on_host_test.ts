@@ -1,0 +1,306 @@
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { ensure, StubContainer } from "../../tests/support/stubs.ts";
+import { testInFolder } from "../../tests/support/local_shell.ts";
+import { testWith } from "../../tests/support/permission.ts";
+import { Output } from "../container/container.ts";
+import { StepFailed } from "../engine.ts";
+import { Failure } from "../errors.ts";
+import { type Host, thisHost } from "../host/host.ts";
+import { Pct } from "../container/pct.ts";
+import { refusalIn } from "../run/permission.ts";
+import { hostBlock, hostCommand, hostFile } from "./on_host.ts";
+
+/** A host with one text file, or none. */
+function withFile(text: string | undefined, mode = 0o644) {
+  const written: { path: string; content: string; mode: number }[] = [];
+  const host: Partial<Host> = {
+    file: (path) =>
+      Promise.resolve(
+        text === undefined ? undefined : {
+          path,
+          size: text.length,
+          mode,
+          chunks: () => new Blob([text!]).stream(),
+          text: () => Promise.resolve(text!),
+          sha256: () => Promise.resolve(""),
+        },
+      ),
+    writeFile(path, content, newMode) {
+      written.push({ path, content, mode: newMode });
+      [text, mode] = [content, newMode];
+      return Promise.resolve();
+    },
+    editFile: (path, edited) =>
+      Promise.resolve(edited(text ?? "")).then((now) => host.writeFile!(path, now, text === undefined ? 0o644 : mode)),
+  };
+  return { host, written };
+}
+
+const container = new StubContainer();
+
+// Requirements, section 2: "Making host-level configurations specific to this container".
+Deno.test("a host file is written when it is absent or differs, and left alone when it is right", async () => {
+  const step = hostFile("/opt/x.json", { content: "{}\n" });
+  for (
+    const [text, mode, outcome] of [[undefined, 0o644, "changed"], ["[]\n", 0o644, "changed"], [
+      "{}\n",
+      0o600,
+      "changed",
+    ], ["{}\n", 0o644, "unchanged"]] as const
+  ) {
+    const { host, written } = withFile(text, mode);
+    assertEquals((await ensure(step, container, { host })).outcome, outcome);
+    assertEquals(written, outcome === "changed" ? [{ path: "/opt/x.json", content: "{}\n", mode: 0o644 }] : []);
+    const checked = withFile(text, mode);
+    assertEquals(
+      (await ensure(step, container, { host: checked.host, check: true })).outcome,
+      outcome === "changed" ? "would change" : "unchanged",
+    );
+    assertEquals(checked.written, []);
+  }
+});
+
+Deno.test("a block is put at the end, replaced in its place, and the rest stays", async () => {
+  const step = hostBlock("/etc/hosts", { name: "901", content: "10.0.0.99 portainer" });
+  const block = "# BEGIN phoenix_setup 901\n10.0.0.99 portainer\n# END phoenix_setup 901\n";
+  const cases: [string | undefined, string][] = [
+    [undefined, block],
+    ["127.0.0.1 localhost", `127.0.0.1 localhost\n${block}`],
+    ["a\n# BEGIN phoenix_setup 901\nold\n# END phoenix_setup 901\nb\n", `a\n${block}b\n`],
+    ["x # BEGIN phoenix_setup 901\n", `x # BEGIN phoenix_setup 901\n${block}`],
+  ];
+  for (const [before, after] of cases) {
+    const { host, written } = withFile(before, 0o640);
+    assertEquals((await ensure(step, container, { host })).outcome, "changed");
+    assertEquals(written, [{ path: "/etc/hosts", content: after, mode: before === undefined ? 0o644 : 0o640 }]);
+    assertEquals((await ensure(step, container, { host })).outcome, "unchanged");
+  }
+});
+
+Deno.test("a block whose marks are not clear is an error, and nothing is written", async () => {
+  const step = () => hostBlock("/etc/hosts", { name: "901", content: "x" });
+  const [begin, end] = ["# BEGIN phoenix_setup 901\n", "# END phoenix_setup 901\n"];
+  for (const text of [begin, end, end + begin, begin + end + begin + end]) {
+    for (const check of [false, true]) {
+      const { host, written } = withFile(text);
+      const error = await assertRejects(
+        () => ensure(step(), container, { host, check }),
+        StepFailed,
+        `Cannot edit "/etc/hosts" on the host as the lines "# BEGIN phoenix_setup 901" and "# END phoenix_setup 901" are not there`,
+      );
+      assertEquals([error.exitCode, written], [4, []]);
+    }
+  }
+});
+
+// The setup of another container has its own block in the same file.
+Deno.test("a block that somebody else has put into the file meanwhile stays", async () => {
+  const { host, written } = withFile("first\n");
+  const step = hostBlock("/etc/hosts", { name: "901", content: "x" });
+  await ensure(
+    {
+      ...step,
+      async apply(at, state) {
+        await host.writeFile!("/etc/hosts", "first\nsecond\n", 0o644);
+        await step.apply(at, state);
+      },
+    },
+    container,
+    { host },
+  );
+  assertEquals(written.at(-1)!.content, "first\nsecond\n# BEGIN phoenix_setup 901\nx\n# END phoenix_setup 901\n");
+});
+
+Deno.test("what only its owner may read is not shown", async () => {
+  const differences = async (step: Parameters<typeof ensure>[0], text: string, mode: number) =>
+    (await ensure(step, container, { ...withFile(text, mode), check: true })).differences;
+  const quiet = [{ what: "content", to: "2 other characters" }];
+  assertEquals(await differences(hostFile("/x", { content: "b\n", mode: 0o600 }), "a\n", 0o600), quiet);
+  assertEquals(
+    await differences(hostFile("/x", { content: "b\n", mode: 0o600 }), "a\n", 0o644),
+    [...quiet, { what: "mode", from: "644", to: "600" }],
+  );
+  assertEquals(
+    await differences(hostFile("/x", { content: "b\n" }), "a\n", 0o600),
+    [...quiet, { what: "mode", from: "600", to: "644" }],
+  );
+  const block = hostBlock("/x", { name: "901", content: "b" });
+  assertEquals(await differences(block, "a\n", 0o600), [{ what: "block", to: "present" }]);
+});
+
+Deno.test("a host command runs when its guard says so, and its guard has to hold afterwards", async () => {
+  const step = hostCommand("forwarding", ["/usr/sbin/sysctl", "-w", "a=1"], {
+    unless: ["/bin/grep", "-q", "1", "/proc/a"],
+  });
+  const host = (guards: number[], code = 0): Partial<Host> => {
+    const output = (command: string, code: number) =>
+      Promise.resolve(new Output(command, { code, stdout: new Uint8Array(), stderr: new TextEncoder().encode("why") }));
+    return { read: (program) => output(program, guards.shift()!), write: (program) => output(program, code) };
+  };
+  assertEquals((await ensure(step, container, { host: host([0]) })).outcome, "unchanged");
+  assertEquals((await ensure(step, container, { host: host([1, 0]) })).outcome, "changed");
+  assertStringIncludes(
+    (await assertRejects(() => ensure(step, container, { host: host([1, 1]) }), StepFailed)).message,
+    "still not so",
+  );
+  assertStringIncludes(
+    (await assertRejects(() => ensure(step, container, { host: host([1], 3) }), StepFailed)).message,
+    "exit code 3",
+  );
+  const checked = await ensure(step, container, { host: { ...host([1]), write: () => Promise.reject() }, check: true });
+  assertEquals([checked.outcome, checked.differences], [
+    "would change",
+    [{ what: "not so yet: /bin/grep" }],
+  ]);
+  // A guard that was killed has not said no.
+  for (const code of [126, 127, 137]) {
+    const error = await assertRejects(() => ensure(step, container, { host: host([code]) }), StepFailed);
+    assertStringIncludes(error.message, `its guard ended with exit code ${code}`);
+  }
+});
+
+Deno.test("what cannot be on the host is refused when the step is described", () => {
+  assertThrows(() => hostFile("x", { content: "" }), TypeError);
+  assertThrows(() => hostBlock("/etc/", { name: "a", content: "" }), TypeError);
+  assertThrows(() => hostBlock("/etc/hosts", { name: "a b", content: "" }), TypeError);
+  assertThrows(() => hostBlock("/etc/hosts", { name: "a", content: "# END phoenix_setup a" }), TypeError, "own marks");
+  assertThrows(() => hostFile("/etc/../x", { content: "" }), TypeError, "absolute path");
+  assertThrows(() => hostFile("/etc/x", { content: "", mode: 0o10000 }), TypeError, "permissions");
+  assertThrows(() => hostCommand("x", ["sysctl"], { unless: ["/bin/true"] }), TypeError);
+  assertThrows(() => hostCommand("", ["/bin/true"], { unless: ["/bin/true"] }), TypeError, "title");
+});
+
+// The real host: whole or not at all, and what is no regular file is refused.
+testInFolder(
+  "the host port writes files whole, with their mode, and runs programs without a shell",
+  async ({ folder }) => {
+    const host = thisHost(new Pct(), 901);
+    await host.writeFile(`${folder}/f`, "one", 0o640);
+    await host.writeFile(`${folder}/f`, "two", 0o640);
+    const file = (await host.file(`${folder}/f`))!;
+    assertEquals([await file.text(), file.mode, file.size], ["two", 0o640, 3]);
+    assertEquals(await file.sha256(), "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3");
+    assertEquals(new TextDecoder().decode((await Array.fromAsync(file.chunks()))[0]), "two");
+    assertEquals(await host.folder(folder), [{ name: "f", kind: "file" }]);
+    assertEquals([await host.file(`${folder}/none`), await host.folder(`${folder}/none`)], [undefined, undefined]);
+    await assertRejects(() => host.file(folder), Error, "not a regular file");
+    assertEquals((await host.read("/bin/echo", ["$HOME;", "`id`"])).text, "$HOME; `id`");
+    // What the host does not have is no defect of this program.
+    await assertRejects(() => host.read(`${folder}/none`, []), Failure, "there is no such program on the host");
+    await assertRejects(() => host.writeFile(`${folder}/none/f`, "", 0o644), Failure, "its folder is not there");
+    await assertRejects(() => host.writeFile(folder, "", 0o644), Failure, `Cannot write "${folder}" on the host: `);
+    await host.removeFile(`${folder}/f`);
+    await host.removeFile(`${folder}/f`);
+    assertEquals(await host.folder(folder), []);
+  },
+);
+
+// Setups of several containers have their blocks in one file, such as /etc/hosts, and run at once.
+testInFolder("runs that edit one file of the host at once lose nothing of each other", async ({ folder }) => {
+  const path = `${folder}/hosts`;
+  await Deno.writeTextFile(path, "127.0.0.1 localhost\n", { mode: 0o640 });
+  const { uid } = await Deno.stat(path);
+  // Only root can give a file away.
+  if (uid === 0) await Deno.chown(path, 1, 2);
+  const ids = Array.from({ length: 20 }, (_, i) => 901 + i);
+  await Promise.all(
+    ids.map((ctid) =>
+      ensure(hostBlock(path, { name: `${ctid}`, content: `10.0.0.1 c${ctid}` }), container, {
+        host: thisHost(new Pct(), ctid),
+      })
+    ),
+  );
+  const text = await Deno.readTextFile(path);
+  assertEquals(ids.filter((ctid) => !text.includes(`\n10.0.0.1 c${ctid}\n`)), []);
+  const after = await Deno.stat(path);
+  assertEquals([after.uid, after.gid, after.mode! & 0o777], [...(uid === 0 ? [1, 2] : [uid, after.gid]), 0o640]);
+  assertEquals(await thisHost(new Pct(), 901).folder(folder), [{ name: "hosts", kind: "file" }]);
+});
+
+testInFolder("a link on the host stays one when what it leads to is edited", async ({ folder }) => {
+  await Deno.writeTextFile(`${folder}/real`, "a\n");
+  await Deno.symlink("real", `${folder}/link`);
+  await ensure(hostBlock(`${folder}/link`, { name: "901", content: "b" }), container, {
+    host: thisHost(new Pct(), 901),
+  });
+  assertEquals((await Deno.lstat(`${folder}/link`)).isSymlink, true);
+  assertStringIncludes(await Deno.readTextFile(`${folder}/real`), "\nb\n");
+});
+
+// What a daemon that the program has started keeps open would keep the run, too.
+testWith(["run"], "a program of the host has ended when it has, whatever it leaves behind", async () => {
+  const output = await thisHost(new Pct(), 901).write("/bin/sh", ["-c", "sleep 4 & echo started; exit 3"], 3_000);
+  assertEquals([output.code, output.text], [3, "started"]);
+});
+
+// A share that is gone, a loop of links: nothing of it is a defect of this program.
+testInFolder("what cannot be read on the host is told as a failure", async ({ folder }) => {
+  const host = thisHost(new Pct(), 901);
+  await Deno.symlink("loop", `${folder}/loop`);
+  await Deno.writeTextFile(`${folder}/f`, "x");
+  for (const look of [() => host.file(`${folder}/loop`), () => host.folder(`${folder}/loop`)]) {
+    await assertRejects(look, Failure, `Cannot read "${folder}/loop" on the host: `);
+  }
+  assertEquals([await host.file(`${folder}/f/x`), await host.folder(`${folder}/f`)], [undefined, undefined]);
+  const file = (await host.file(`${folder}/f`))!;
+  await Deno.remove(`${folder}/f`);
+  for (const read of [() => file.text(), () => file.sha256(), () => Array.fromAsync(file.chunks())]) {
+    await assertRejects(read, Failure, `Cannot read "${folder}/f" on the host: `);
+  }
+});
+
+// What the setup does not declare is its own fault, and not the server's.
+Deno.test({
+  name: "the host does not ask whom it may not ask, by number or by name",
+  ignore: Deno.permissions.querySync({ name: "net" }).state !== "granted",
+  permissions: { net: ["127.0.0.1:9"] },
+  async fn() {
+    for (const url of ["http://127.0.0.2:9/", "http://localhost:9/x", "https://localhost:9/"]) {
+      const asking = () => thisHost(new Pct(), 901).request(url, { insecure: true, timeout: 1_000 });
+      const error = await assertRejects(asking, Deno.errors.NotCapable);
+      assertEquals([refusalIn(error)?.access, refusalIn(error)?.to], ["net", new URL(url).host]);
+    }
+  },
+});
+
+// A proxy of the orchestrator's environment knows nothing of the containers' network.
+testWith(["net", "env"], "the host asks without a proxy", async () => {
+  await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response("there"));
+  Deno.env.set("HTTP_PROXY", "http://127.0.0.1:1");
+  try {
+    const url = `http://127.0.0.1:${server.addr.port}/`;
+    const reply = await thisHost(new Pct(), 901).request(url, { insecure: false, timeout: 5_000 });
+    assertEquals(reply, { status: 200, body: "there" });
+  } finally {
+    Deno.env.delete("HTTP_PROXY");
+  }
+});
+
+// A hash is taken once for each state of a file, which a change that keeps the size is another one of.
+testWith(["read", "write"], "a host file that has changed is hashed again", async () => {
+  const path = await Deno.makeTempFile();
+  const hash = async () => (await thisHost(new Pct(), 901).file(path))!.sha256();
+  try {
+    await Deno.writeTextFile(path, "one");
+    assertEquals(await hash(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed");
+    await Deno.writeTextFile(path, "two");
+    assertEquals(await hash(), "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3");
+    // Old enough to be trusted.
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    const trusted = await hash();
+    assertEquals(await hash(), trusted);
+    await Deno.writeTextFile(path, "one");
+    assertEquals(await hash(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed");
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+// DESIGN 2: a signal ends what runs on the host, too.
+testWith(["run"], "a program of the host that is interrupted has ended", async () => {
+  const host = thisHost(new Pct(), 901);
+  const running = host.write("/bin/sleep", ["60"], 60_000);
+  host.interrupt();
+  assertEquals((await running).code, 143);
+  host.interrupt();
+});

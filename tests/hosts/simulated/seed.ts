@@ -1,0 +1,31 @@
+/**
+ * What an administrator would have put on the host beside the configuration: token files, and the archive of an image that no
+ * registry has.
+ *
+ * @module
+ */
+
+/** Puts the files into the host's `etc` folder, as far as they are not there. */
+export async function seed(etc: string): Promise<void> {
+  const files: Record<string, () => Promise<string | Uint8Array>> = {
+    "phoenix_hf_token.conf": () => Promise.resolve("HF_TOKEN=simulated-hugging-face-token/+&\n"),
+    "phoenix_docker_token.conf": () => Promise.resolve("simulated-docker-token\n"),
+    "proxmox_docker_images/llama.cpp-server-cuda.tar": async () => {
+      // Loaded when it is needed: the stand-in for Docker asks for its environment at once.
+      const [{ imageArchive }, { knownRegistry }] = await Promise.all([
+        import("./docker/images.ts"),
+        import("./docker/registry.ts"),
+      ]);
+      const image = knownRegistry.images["ghcr.io/ggml-org/llama.cpp:server-cuda"]!;
+      return (await imageArchive(image, ["phoenix/llama.cpp:server-cuda"])).archive;
+    },
+  };
+  await Deno.mkdir(`${etc}/../lib`, { recursive: true });
+  for (const [name, content] of Object.entries(files)) {
+    const path = `${etc}/${name}`;
+    if (await Deno.stat(path).then(() => true, () => false)) continue;
+    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+    const data = await content();
+    await Deno.writeFile(path, typeof data === "string" ? new TextEncoder().encode(data) : data, { mode: 0o600 });
+  }
+}

@@ -1,0 +1,296 @@
+/**
+ * The simulated Proxmox host: this machine's own file system with a Proxmox host's files, `pct` and containers laid over
+ * it, in Linux namespaces. What runs in it runs unchanged, at the same paths, as root; the machine outside stays as it is.
+ *
+ * ```ts
+ * await using host = await SimulatedHost.temporary({ containers: [{ ctid: 901, hostname: "Portainer" }] });
+ * const { code, stdout } = await host.run("/usr/sbin/pct", ["exec", "901", "--", "hostname"]);
+ * ```
+ *
+ * - `boot` makes the namespaces, `host-init` what is in them, `container-init` a container; `pct` is the stand-in.
+ * - Each container has its own processes, users, network and root; of the machine it sees `/usr`, read-only but for a
+ *   layer of its own. Its tree lies in the state directory and lasts until {@link SimulatedHost.reset}.
+ * - Every container reaches the host and the others at their configured addresses, and nothing else: no internet.
+ * - Without root there is one user only, so a `chown` to another fails, in containers too.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { seed } from "./seed.ts";
+
+/** A container to create. */
+export interface SimulatedContainer {
+  ctid: number;
+  hostname: string;
+  /** Its address, without the length of the prefix. Without one it has no network. */
+  ip?: string;
+  /** Whether it starts now, and with the host from then on. Default: true. */
+  running?: boolean;
+}
+
+/** How {@link SimulatedHost.open} makes a host. */
+export interface SimulatedHostOptions {
+  /** The containers of a host that is new. Default: the fleet of `etc/phoenix_lxc_configs.json`. */
+  containers?: readonly SimulatedContainer[];
+  /** End the host, a second later at most, when this process ends in whatever way. Default: it lasts until it is closed. */
+  endsWithThisProcess?: boolean;
+}
+
+/** What a command on the host came to. */
+export interface Result {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** How {@link SimulatedHost.run} runs a command. */
+export interface RunOptions {
+  cwd?: string;
+  env?: Record<string, string>;
+  clearEnv?: boolean;
+  /** What the command reads. Default: nothing. */
+  stdin?: string | Uint8Array<ArrayBuffer>;
+}
+
+/** The faults of the simulated `pct`; the head of that file says what each does and takes. */
+export type Fault =
+  | "latency"
+  | "hang"
+  | "answers"
+  | "exec-dies"
+  | "exec-noise"
+  | "exec-cuts-input"
+  | "exec-forgets-signals"
+  | "freeze"
+  | "snapshot-takes"
+  | "push-writes-nothing"
+  | "push-writes-half"
+  | "keep-env-unknown"
+  | "locale-noise"
+  | "ha-managed"
+  | "ha-acts"
+  | "start-fails"
+  | "slow-services"
+  | "lock-wait"
+  | "small-disk";
+
+const scripts = fileURLToPath(new URL(".", import.meta.url));
+
+/**
+ * Says why no simulated host can be on this machine, as the end of a sentence; `undefined` when one can. It tries the
+ * parts that a host is made of, in some 25 ms.
+ *
+ * @param stateDirectory where the host's files are to be, since not every file system will do
+ */
+export async function whatIsMissing(stateDirectory?: string): Promise<string | undefined> {
+  if (Deno.build.os !== "linux") return `it is made of Linux namespaces, and this is ${Deno.build.os}`;
+  const directory = stateDirectory ?? await Deno.makeTempDir({ prefix: "simulated-host-" });
+  try {
+    const { stdout } = await execute(`${scripts}missing`, [directory]);
+    return stdout.trim() || undefined;
+  } finally {
+    if (stateDirectory === undefined) await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** A simulated Proxmox host that runs. Disposing of it closes it. */
+export class SimulatedHost implements AsyncDisposable {
+  /** The absolute path of the directory with all of its files, and a `pct` that can be run from outside of the host. */
+  readonly stateDirectory: string;
+  /** The configuration of the fleet: on the host `/usr/local/phoenix_hypervisor/etc`. */
+  readonly etc: string;
+  /** The central log: on the host `/var/log/phoenix_hypervisor.log`. */
+  readonly logFile: string;
+  readonly #enter: readonly string[];
+  readonly #temporary: boolean;
+
+  private constructor(stateDirectory: string, enter: readonly string[], temporary: boolean) {
+    this.stateDirectory = stateDirectory;
+    this.etc = `${stateDirectory}/phoenix_hypervisor/etc`;
+    this.logFile = `${stateDirectory}/log/phoenix_hypervisor.log`;
+    this.#enter = enter;
+    this.#temporary = temporary;
+  }
+
+  /**
+   * Boots the host whose files are in the directory, after creating them when there are none, or attaches to it when it
+   * runs. Several processes may have it open; any of them closes it for all.
+   *
+   * @throws {Error} with what is missing on this machine, or what went wrong
+   */
+  static open(stateDirectory: string, options: SimulatedHostOptions = {}): Promise<SimulatedHost> {
+    return SimulatedHost.#open(stateDirectory, options, false);
+  }
+
+  /** Boots a host in a new temporary directory; closing it removes that. It ends with this process in any case. */
+  static async temporary(options: Pick<SimulatedHostOptions, "containers"> = {}): Promise<SimulatedHost> {
+    const directory = await Deno.makeTempDir({ prefix: "simulated-host-" });
+    try {
+      return await SimulatedHost.#open(directory, { ...options, endsWithThisProcess: true }, true);
+    } catch (error) {
+      await SimulatedHost.reset(directory).catch(() => {}); // the first error says more
+      throw error;
+    }
+  }
+
+  static async #open(directory: string, options: SimulatedHostOptions, temporary: boolean): Promise<SimulatedHost> {
+    await Deno.mkdir(directory, { recursive: true });
+    const stateDirectory = await Deno.realPath(directory);
+    const containers = options.containers ?? await fleet();
+    const { code, stdout, stderr } = await execute(`${scripts}boot`, [
+      stateDirectory,
+      options.endsWithThisProcess ? String(Deno.pid) : "0",
+      await Deno.realPath(Deno.execPath()),
+      ...containers.flatMap((container) => asArguments(container)),
+    ]);
+    if (code !== 0) {
+      const missing = await whatIsMissing(stateDirectory);
+      throw new Error(
+        `No simulated host can run in "${stateDirectory}": ${missing ?? (stderr.trim() || `boot exited with ${code}`)}`,
+      );
+    }
+    await seed(`${stateDirectory}/phoenix_hypervisor/etc`);
+    const [pid = "", ownUser] = stdout.trim().split(" ");
+    const enter = ["-t", pid, "--mount", "--uts", "--net"];
+    if (ownUser) enter.push("--user", "--preserve-credentials");
+    await Deno.writeTextFile(
+      `${stateDirectory}/pct`,
+      `#!/bin/sh\nexec /usr/bin/nsenter ${enter.join(" ")} -- /usr/sbin/pct "$@"\n`,
+      { mode: 0o755 },
+    );
+    return new SimulatedHost(stateDirectory, enter, temporary);
+  }
+
+  /** Ends the host of the directory, if it runs, and removes all of its files. */
+  static async reset(stateDirectory: string): Promise<void> {
+    await execute(`${scripts}close`, [stateDirectory]);
+    await Deno.remove(stateDirectory, { recursive: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+
+  /**
+   * A command that runs on the host, as root: `Deno.Command` with the same options. No process stands between it and the
+   * caller, so that signals, exit code and pid are the program's own; only a program that is not found exits with 127.
+   */
+  command(program: string, args: readonly string[] = [], options: Deno.CommandOptions = {}): Deno.Command {
+    const { cwd = Deno.cwd(), ...others } = options;
+    const directory = cwd instanceof URL ? fileURLToPath(cwd) : cwd;
+    // Entering puts one at the root. The shell that goes back is gone by the time the program runs, its variables too.
+    const strange = others.clearEnv && others.env?.PWD === undefined ? "PWD OLDPWD" : "OLDPWD";
+    return new Deno.Command("/usr/bin/nsenter", {
+      ...others,
+      args: [
+        ...this.#enter,
+        "--",
+        "/bin/sh",
+        "-c",
+        `cd -- "$0" && unset ${strange} && exec "$@"`,
+        directory,
+        program,
+        ...args,
+      ],
+    });
+  }
+
+  /** Runs a command on the host to its end. */
+  run(program: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Result> {
+    const { stdin, ...others } = options;
+    return complete(this.command(program, args, { ...others, ...piped(stdin) }), stdin);
+  }
+
+  /** Creates a container, and starts it unless it is to be stopped. */
+  async addContainer(container: SimulatedContainer): Promise<void> {
+    const commands: [string, string[]][] = [[`${scripts}create-container`, asArguments(container)]];
+    if (container.running ?? true) commands.push(["/usr/sbin/pct", ["start", String(container.ctid)]]);
+    for (const [program, args] of commands) {
+      const { code, stderr } = await this.run(program, args);
+      if (code !== 0) throw new Error(`Simulated container ${container.ctid} cannot be added: ${stderr.trim()}`);
+    }
+  }
+
+  /** Makes every later `pct` call suffer the fault, or with `undefined` no longer. */
+  async setFault(fault: Fault, value: string | number | true | undefined): Promise<void> {
+    const file = `${this.stateDirectory}/faults/${fault}`;
+    if (value === undefined) {
+      await Deno.remove(file).catch((error) => {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      });
+    } else await Deno.writeTextFile(file, value === true ? "" : String(value));
+  }
+
+  /** The arguments of each `pct` call so far, the host's own at boot included; the log has time and pid as well. */
+  async pctCalls(): Promise<string[][]> {
+    const log = await Deno.readTextFile(`${this.stateDirectory}/pct.log`).catch(() => "");
+    return log.split("\n").slice(0, -1).map((line) =>
+      line.split("\t").slice(2).map((argument) =>
+        argument.replaceAll(/\\(.)/g, (_, c: string) => c === "n" ? "\n" : c === "t" ? "\t" : c)
+      )
+    );
+  }
+
+  /** Empties the log of calls. */
+  async forgetPctCalls(): Promise<void> {
+    await Deno.writeTextFile(`${this.stateDirectory}/pct.log`, "");
+  }
+
+  /** A container's Proxmox configuration: on the host `/etc/pve/lxc/<CTID>.conf`. */
+  conf(ctid: number): string {
+    return `${this.stateDirectory}/pve/lxc/${ctid}.conf`;
+  }
+
+  /** The tree of a container's root, without what it shares with the machine (`/usr`) and what lasts no longer than its
+   * processes (`/run`, `/dev`, `/proc`). */
+  rootfs(ctid: number): string {
+    return `${this.stateDirectory}/containers/${ctid}/rootfs`;
+  }
+
+  /** Ends the host and everything that runs in it, at once. The files stay, unless the host is a temporary one. */
+  async close(): Promise<void> {
+    if (this.#temporary) await SimulatedHost.reset(this.stateDirectory);
+    else await execute(`${scripts}close`, [this.stateDirectory]);
+  }
+
+  /** @inheritdoc */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function asArguments({ ctid, hostname, ip = "", running = true }: SimulatedContainer): string[] {
+  return [String(ctid), hostname, ip, running ? "1" : "0"];
+}
+
+/** The containers that the host's own configuration describes. */
+async function fleet(): Promise<SimulatedContainer[]> {
+  const text = await Deno.readTextFile(`${scripts}etc/phoenix_lxc_configs.json`);
+  const { lxc_configs } = JSON.parse(text) as {
+    lxc_configs: Record<string, { name: string; network_config: { ip: string } }>;
+  };
+  return Object.entries(lxc_configs).map(([ctid, { name, network_config }]) => ({
+    ctid: Number(ctid),
+    hostname: name,
+    ip: network_config.ip.replace(/\/.*/, ""),
+  }));
+}
+
+function execute(script: string, args: string[]): Promise<Result> {
+  return complete(new Deno.Command(script, { args, ...piped(undefined) }), undefined);
+}
+
+function piped(stdin: RunOptions["stdin"]): Pick<Deno.CommandOptions, "stdin" | "stdout" | "stderr"> {
+  return { stdin: stdin === undefined ? "null" : "piped", stdout: "piped", stderr: "piped" };
+}
+
+async function complete(command: Deno.Command, stdin: RunOptions["stdin"]): Promise<Result> {
+  const child = command.spawn();
+  if (stdin !== undefined) {
+    const writer = child.stdin.getWriter();
+    // A command need not read all of it.
+    writer.write(typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin)
+      .then(() => writer.close()).catch(() => {});
+  }
+  const { code, stdout, stderr } = await child.output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
