@@ -155,7 +155,7 @@ async function revision(): Promise<string> {
 async function describe(sources: readonly string[], map: string): Promise<Described[]> {
   const program = `
     import { VERSION, REVISION } from ${JSON.stringify(import.meta.resolve("../lib/build.ts"))};
-    import { permissionsOf } from ${JSON.stringify(import.meta.resolve("../lib/run/setup.ts"))};
+    import { permissionsOf } from ${JSON.stringify(import.meta.resolve("../lib/run/permission.ts"))};
     ${
     sources.map((source, i) => `import * as module${i} from ${JSON.stringify(pathToFileURL(source).href)};`).join("\n")
   }

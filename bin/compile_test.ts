@@ -217,7 +217,11 @@ testWith(NEEDED, "what cannot be built is an error that names the file", async (
     for (const [name, [file, exports, message]] of Object.entries(wrong)) {
       await t.step(name, async () => {
         const source = join(folder, file);
-        const lines = [`import { setup } from "${new URL("lib/run/setup.ts", project)}";`, "const needs = {};", exports];
+        const lines = [
+          `import { setup } from "${new URL("lib/run/setup.ts", project)}";`,
+          "const needs = {};",
+          exports,
+        ];
         await Deno.writeTextFile(source, lines.join("\n"));
         const error = await assertRejects(() => build([source], folder, { form: "script" }), Error);
         assertMatch(error.message, message);

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { SimulatedHost } from "../tests/hosts/simulated/simulated_host.ts";
-import { obstacle, project } from "../tests/support/test_host.ts";
+import { project, skipReason } from "../tests/support/test_host.ts";
 import { build } from "./compile.ts";
 
 const BIN = "/usr/local/phoenix_hypervisor/bin";
@@ -253,8 +253,8 @@ cases["says what is wrong with the call"] = async (place, t) => {
 };
 
 Deno.test({
-  name: `deno task install${obstacle === undefined ? "" : ` (${obstacle})`}`,
-  ignore: obstacle !== undefined,
+  name: `deno task install${skipReason === undefined ? "" : ` (${skipReason})`}`,
+  ignore: skipReason !== undefined,
   async fn(t) {
     await using place = await Place.make();
     for (const [name, run] of Object.entries(cases)) {

@@ -1,5 +1,5 @@
 /**
- * How two texts differ, for a person.
+ * Differences, for a person.
  *
  * @module
  */
@@ -24,4 +24,10 @@ export function contentDifference(from: string, to: string): Difference {
     return [...own.slice(0, SHOWN_LINES).map((line) => `${sign} ${line}`), ...more];
   };
   return { what: ["content:", `@ line ${start + 1}`, ...part(before, "-"), ...part(after, "+")].join("\n") };
+}
+
+/** A difference as one phrase. */
+export function describeDifference({ what, from, to }: Difference): string {
+  if (from === undefined) return to === undefined ? what : `${what}: ${to}`;
+  return to === undefined ? `${what}: ${from} (to go)` : `${what}: ${from} -> ${to}`;
 }

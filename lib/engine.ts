@@ -1,85 +1,16 @@
 /**
- * Steps, and the engine that makes them true: probe, diff, apply, probe again.
+ * The engine that makes steps true: probe, diff, apply, probe again.
  *
  * @module
  */
 
-import { type Container, type ContainerReader, type Output, readOnly } from "./container/container.ts";
+import { type Container, type Output, readOnly } from "./container/container.ts";
 import { CUT, head } from "./text.ts";
 import { CommandFailed, type ExitCode, ExitCode as Code, Failure, messageOf } from "./errors.ts";
+import { describeDifference } from "./difference.ts";
 import type { Difference, Outcome, Report } from "./events.ts";
-import { type Host, type HostReader, readOnlyHost } from "./host/host.ts";
-
-/** What a step may use to look. */
-export interface Reading {
-  /** The container. */
-  readonly container: ContainerReader;
-  /** The Proxmox host. */
-  readonly host: HostReader;
-  /** Says how far a long step is. */
-  progress(text: string): void;
-  /** Says what a person should know although nothing has failed. */
-  warn(text: string): void;
-  /** What the steps before this one would change inside, in check mode; in a run they have done it, and there is nothing here. */
-  readonly foreseen: readonly PathChange[];
-  /** Waits, in milliseconds. */
-  pause(ms: number): Promise<void>;
-}
-
-/** A file or folder inside that a step changes. */
-export interface PathChange {
-  /** Its absolute path. */
-  readonly path: string;
-  /** Whether its content changes, and not only its owner or its permissions. */
-  readonly content: boolean;
-  /** Whether it goes, with all that is in it. */
-  readonly goes?: true;
-}
-
-/** What a step may use to change something. */
-export interface Writing extends Reading {
-  /** The container. */
-  readonly container: Container;
-  /** The Proxmox host. */
-  readonly host: Host;
-}
-
-/**
- * Something that must be true of a container. `State` is what `probe` found and `diff` and `apply` work from.
- *
- * @example
- * ```ts
- * import { sh } from "./shell.ts";
- *
- * const marker: Step<boolean> = {
- *   title: "marker /etc/marked",
- *   async probe({ container }) {
- *     return (await container.read(sh`test -e /etc/marked`, { codes: [0, 1] })).code === 0;
- *   },
- *   diff: (there) => there ? [] : [{ what: "/etc/marked", to: "present" }],
- *   async apply({ container }) {
- *     await container.write(sh`touch /etc/marked`);
- *   },
- * };
- * ```
- */
-export interface Step<State = unknown> {
-  /** What must be true, as a short phrase: `container portainer`. */
-  readonly title: string;
-  /**
-   * `apply` only waits for what other steps started, and has seen it when it returns: there is no second probe. Where other steps
-   * would have to start it first, check mode cannot tell.
-   */
-  readonly waits?: true;
-  /** Looks, and changes nothing. */
-  probe(at: Reading): Promise<State>;
-  /** What differs between what was found and what must be true; nothing when there is nothing to do. */
-  diff(state: State): readonly Difference[];
-  /** Makes it true. What it returns does not count: the engine probes again. */
-  apply(at: Writing, state: State): Promise<void>;
-  /** The files that `apply` would change inside, for the steps that depend on them in check mode. Default: none. */
-  changes?(state: State): readonly PathChange[];
-}
+import { type Host, readOnlyHost } from "./host/host.ts";
+import type { PathChange, Step, Writing } from "./step.ts";
 
 /** What a run came to, step by step. */
 export interface StepResult {
@@ -126,7 +57,7 @@ export class Engine {
   /** What the steps came to so far. */
   readonly results: StepResult[] = [];
   readonly #options: EngineOptions;
-  readonly #foreseen: PathChange[] = [];
+  readonly #predicted: PathChange[] = [];
   #running: string | undefined;
 
   /** Creates an engine for one run. */
@@ -189,13 +120,13 @@ export class Engine {
         return finish("skipped", differences, "waits for what the steps above would change");
       }
       if (check) {
-        this.#foreseen.push(...step.changes?.(state) ?? []);
+        this.#predicted.push(...step.changes?.(state) ?? []);
         return finish("would change", differences);
       }
       await step.apply(at, state);
       const left = step.waits ? [] : step.diff(await step.probe(at));
       if (left.length === 0) return finish("changed", differences);
-      const message = `Nothing failed, yet it is still not so: ${left.map(describe).join("; ")}`;
+      const message = `Nothing failed, yet it is still not so: ${left.map(describeDifference).join("; ")}`;
       throw lastWrite === undefined ? new Failure(Code.Step, message) : new CommandFailed(message, {
         command: lastWrite.command,
         code: lastWrite.code,
@@ -244,16 +175,10 @@ export class Engine {
         if (this.results.length < number) report({ event: "step progress", number, title, text });
       },
       warn: (text) => report({ event: "message", level: "warning", text }),
-      foreseen: this.#foreseen,
+      predicted: this.#predicted,
       pause,
     };
   }
-}
-
-/** A difference as one phrase. */
-export function describe({ what, from, to }: Difference): string {
-  if (from === undefined) return to === undefined ? what : `${what}: ${to}`;
-  return to === undefined ? `${what}: ${from} (to go)` : `${what}: ${from} -> ${to}`;
 }
 
 /** Cuts output into lines as it comes. Of a line whose end is awaited, each 4,096 characters are handed on, with the mark of a cut. */

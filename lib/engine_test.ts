@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { ensure, on, StubContainer, stubHost } from "../tests/support/stubs.ts";
 import type { Container } from "./container/container.ts";
-import { describe, Engine, type Step, StepFailed } from "./engine.ts";
+import { Engine, StepFailed } from "./engine.ts";
+import { describeDifference } from "./difference.ts";
+import type { Step } from "./step.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
 import { RunLog } from "./log/log.ts";
@@ -260,8 +262,8 @@ Deno.test("a step says how far it is, and a step's own listener hears the output
 });
 
 Deno.test("a difference reads as one phrase", () => {
-  assertEquals(describe({ what: "mode", from: "644", to: "600" }), "mode: 644 -> 600");
-  assertEquals(describe({ what: "container", to: "running" }), "container: running");
-  assertEquals(describe({ what: "environment X", from: "set" }), "environment X: set (to go)");
-  assertEquals(describe({ what: "always runs" }), "always runs");
+  assertEquals(describeDifference({ what: "mode", from: "644", to: "600" }), "mode: 644 -> 600");
+  assertEquals(describeDifference({ what: "container", to: "running" }), "container: running");
+  assertEquals(describeDifference({ what: "environment X", from: "set" }), "environment X: set (to go)");
+  assertEquals(describeDifference({ what: "always runs" }), "always runs");
 });

@@ -47,7 +47,7 @@ export { exists, logLine, port, type PortSpec, succeeds, unitActive } from "./st
 
 // What a step of a setup's own is made of.
 export type { CommandOptions, Container, ContainerReader, Output } from "./container/container.ts";
-export type { PathChange, Reading, Step, Writing } from "./engine.ts";
+export type { PathChange, Reading, Step, Writing } from "./step.ts";
 export type { Difference } from "./events.ts";
 export type { Host, HostFile, HostReader, HttpReply, RequestOptions } from "./host/host.ts";
 export type { PctResult } from "./container/pct.ts";

@@ -10,21 +10,21 @@ import { assertEquals } from "@std/assert";
 import type { RunEvent } from "../lib/events.ts";
 import { beginWith, damage, generator, leaksOf, setups, stateOf } from "./support/fleet.ts";
 import { describeKill, Killer, randomKill } from "./torture/kills.ts";
-import { eventsOf, isLab, noted, obstacle, project, type Trial } from "./support/test_host.ts";
+import { eventsOf, isLab, noted, project, skipReason, type TestHost } from "./support/test_host.ts";
 
 const seed = Number(
-  (obstacle === undefined && Deno.env.get("PHOENIX_SEED")) || crypto.getRandomValues(new Uint32Array(1))[0]!,
+  (skipReason === undefined && Deno.env.get("PHOENIX_SEED")) || crypto.getRandomValues(new Uint32Array(1))[0]!,
 );
 
 type StepFinished = RunEvent & { event: "step finished" };
 
 /** Runs the setup with JSON lines; all that it emitted is kept for the law of secrets. */
 async function run(
-  trial: Trial,
+  testHost: TestHost,
   emitted: string[],
   ...options: string[]
 ): Promise<{ code: number; steps: StepFinished[] }> {
-  const { code, stdout, stderr } = await trial.run(undefined, ["--json", ...options, String(trial.ctid)]);
+  const { code, stdout, stderr } = await testHost.run(undefined, ["--json", ...options, String(testHost.ctid)]);
   emitted.push(stdout, stderr);
   const steps = eventsOf(stdout).filter((event): event is StepFinished => event.event === "step finished");
   if (code !== 0 && code !== 10) console.error(stdout, stderr);
@@ -35,8 +35,8 @@ const unchanged = (steps: StepFinished[]) =>
   steps.map(({ title, outcome }) => `${title}: ${outcome}`).filter((line) => !line.endsWith(": unchanged"));
 
 Deno.test({
-  name: obstacle === undefined ? "every setup obeys the laws" : `every setup obeys the laws (${obstacle})`,
-  ignore: obstacle !== undefined,
+  name: skipReason === undefined ? "every setup obeys the laws" : `every setup obeys the laws (${skipReason})`,
+  ignore: skipReason !== undefined,
   fn: (t) =>
     noted(t, "every setup obeys the laws", async (t) => {
       console.log(`PHOENIX_SEED=${seed}`);
@@ -52,15 +52,15 @@ Deno.test({
 async function obeysTheLaws(ctid: number, t: Deno.TestContext): Promise<void> {
   const random = generator(seed + ctid);
   const emitted: string[] = [];
-  await using trial = await beginWith(ctid);
+  await using testHost = await beginWith(ctid);
   let reference = "";
 
   await t.step("check mode writes nothing, and predicts what the run then changes", async () => {
-    const before = await stateOf(trial);
-    const predicted = await run(trial, emitted, "--check");
+    const before = await stateOf(testHost);
+    const predicted = await run(testHost, emitted, "--check");
     assertEquals(predicted.code, 10);
-    assertEquals(await stateOf(trial), before);
-    const { code, steps } = await run(trial, emitted);
+    assertEquals(await stateOf(testHost), before);
+    const { code, steps } = await run(testHost, emitted);
     assertEquals(code, 0);
     assertEquals(predicted.steps.map(({ title }) => title), steps.map(({ title }) => title));
     // Of a wait for what is not started yet, check mode says that it cannot tell.
@@ -69,41 +69,41 @@ async function obeysTheLaws(ctid: number, t: Deno.TestContext): Promise<void> {
       steps.filter(({ title, outcome }) => outcome === "changed" && told.includes(title)).map(({ title }) => title),
       predicted.steps.filter(({ outcome }) => outcome === "would change").map(({ title }) => title),
     );
-    reference = await stateOf(trial);
+    reference = await stateOf(testHost);
   });
 
   await t.step("run twice, the second run is all unchanged, in two processes of pct", async () => {
-    const { code, steps } = await run(trial, emitted);
+    const { code, steps } = await run(testHost, emitted);
     assertEquals([code, unchanged(steps)], [0, []]);
-    assertEquals((await trial.host.pctCalls()).map(([subcommand]) => subcommand).sort(), ["exec", "status"]);
+    assertEquals((await testHost.host.pctCalls()).map(([subcommand]) => subcommand).sort(), ["exec", "status"]);
   });
 
   await t.step("after random damage, one run mends it, and check mode predicts that", async () => {
-    const done = (await damage(trial, random)).join("; ");
-    let before = await stateOf(trial);
-    let predicted = await run(trial, emitted, "--check");
+    const done = (await damage(testHost, random)).join("; ");
+    let before = await stateOf(testHost);
+    let predicted = await run(testHost, emitted, "--check");
     // systemd may have started a service again meanwhile, and only once.
-    if (await stateOf(trial) !== before) {
-      before = await stateOf(trial);
-      predicted = await run(trial, emitted, "--check");
+    if (await stateOf(testHost) !== before) {
+      before = await stateOf(testHost);
+      predicted = await run(testHost, emitted, "--check");
     }
-    assertEquals(await stateOf(trial), before, `check mode after: ${done}`);
-    assertEquals((await run(trial, emitted)).code, 0, done);
-    assertEquals(await stateOf(trial), reference, done);
+    assertEquals(await stateOf(testHost), before, `check mode after: ${done}`);
+    assertEquals((await run(testHost, emitted)).code, 0, done);
+    assertEquals(await stateOf(testHost), reference, done);
     assertEquals(predicted.code, before === reference ? 0 : 10, done);
-    const { steps } = await run(trial, emitted);
+    const { steps } = await run(testHost, emitted);
     assertEquals(unchanged(steps), [], done);
   });
 
   // A sample of `deno task torture --only kills`.
   await t.step("killed at any moment, then run again, the end is that of an undisturbed run", async () => {
-    await using killer = new Killer(ctid, { settled: trial });
+    await using killer = new Killer(ctid, { settled: testHost });
     const kill = randomKill(ctid, await killer.steps(), random);
     assertEquals((await killer.kill(kill)).wrong, [], describeKill(kill));
   });
 
   await t.step("no secret is anywhere in what was emitted", async () => {
-    assertEquals(await leaksOf(trial, emitted), []);
+    assertEquals(await leaksOf(testHost, emitted), []);
   });
 }
 

@@ -6,7 +6,7 @@
 
 import { tail } from "../text.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "../errors.ts";
-import type { Hello } from "./protocol.ts";
+import type { Greeting } from "./protocol.ts";
 import type { Pct } from "./pct.ts";
 import { Session, type SessionResult, TimedOut } from "./session.ts";
 import type { Script } from "../shell.ts";
@@ -84,7 +84,7 @@ export interface Connection extends Container {
   /** Begins to connect, so that {@linkcode open} has less to wait for; where that fails, it tries again. */
   prepare(): void;
   /** Connects, if that has not been done, and says what the container's shell said. */
-  open(): Promise<Hello>;
+  open(): Promise<Greeting>;
   /** Ends what is under way inside, and the connection. */
   interrupt(): Promise<void>;
   /** Ends the connection. */
@@ -106,7 +106,7 @@ const REFUSAL = /container '\d+' not running|" ended with exit code 1(?!\d)/;
 /** What a {@linkcode PctContainer} asks and tells the run that it belongs to. */
 export interface ContainerHooks {
   /** Sees the greeting of every session, also of one that replaces a lost one, and throws to refuse the container. */
-  readonly onOpen?: (hello: Hello) => void;
+  readonly onOpen?: (greeting: Greeting) => void;
   /** What has locked the container in Proxmox, such as `backup`; `undefined` when nothing has. */
   readonly lockedBy?: () => string | undefined;
   /** Is told that the container is waited for. */
@@ -123,7 +123,7 @@ export class PctContainer implements Connection {
   /** The session that was opened ahead of its time; `undefined` in the end where there was none to be had. */
   #early: Promise<Session | undefined> | undefined;
   /** The greeting of the first session. */
-  #first: Hello | undefined;
+  #first: Greeting | undefined;
 
   /** Connects to nothing yet: see {@linkcode open}. */
   constructor(pct: Pct, ctid: number, hooks: ContainerHooks = {}) {
@@ -136,21 +136,21 @@ export class PctContainer implements Connection {
     this.#early = Session.open(this.#pct, this.ctid, OPEN_TIMEOUT, this.#interrupted.signal).catch(() => undefined);
   }
 
-  async open(): Promise<Hello> {
+  async open(): Promise<Greeting> {
     if (!this.#session?.alive) {
       const session = await this.#openSession();
       try {
         // A session that was prepared is there at once, also for what a run that was interrupted still does.
         this.#requireGoingOn();
-        this.#hooks.onOpen?.(session.hello);
-        this.#requireSame(session.hello);
+        this.#hooks.onOpen?.(session.greeting);
+        this.#requireSame(session.greeting);
       } catch (error) {
         await session.close();
         throw error;
       }
       this.#session = session;
     }
-    return this.#session.hello;
+    return this.#session.greeting;
   }
 
   async read(script: Script, options: CommandOptions = {}): Promise<Output> {
@@ -219,17 +219,17 @@ export class PctContainer implements Connection {
   }
 
   /** A reboot changes neither the machine id nor the root; a container that was destroyed and made anew has others. */
-  #requireSame(hello: Hello): void {
-    const first = this.#first ??= hello;
+  #requireSame(greeting: Greeting): void {
+    const first = this.#first ??= greeting;
     const other = (was: string, is: string) => was !== "-" && is !== "-" && was !== is;
-    const differs = other(first.machineId, hello.machineId)
-      ? `its machine id was ${first.machineId} and is ${hello.machineId}`
-      : other(first.rootMade, hello.rootMade)
-      ? `its root file system was made at ${timeOf(first.rootMade)}, and now is one of ${timeOf(hello.rootMade)}`
+    const differs = other(first.machineId, greeting.machineId)
+      ? `its machine id was ${first.machineId} and is ${greeting.machineId}`
+      : other(first.rootMade, greeting.rootMade)
+      ? `its root file system was made at ${timeOf(first.rootMade)}, and now is one of ${timeOf(greeting.rootMade)}`
       : undefined;
     if (differs === undefined) {
       // The first start of a container gives it its machine id.
-      if (first.machineId === "-") this.#first = hello;
+      if (first.machineId === "-") this.#first = greeting;
       return;
     }
     throw new Failure(

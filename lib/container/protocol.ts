@@ -11,7 +11,7 @@
 import { quote, type Script } from "../shell.ts";
 
 /** What the shell said about the container when it was opened. */
-export interface Hello {
+export interface Greeting {
   /** Process id of the session's shell, inside. */
   readonly pid: number;
   /** Which `timeout` there is: GNU's (also uutils'), BusyBox's, or none. */
@@ -61,8 +61,8 @@ cd /root 2>/dev/null || cd /
 /** Sets `i` to the start of the container's init: the 22nd field of its `stat`, whose second can hold spaces and parentheses. */
 export const STARTED = `started() { read -r i </proc/1/stat; set -- \${i##*) }; i=\${20}; }; started`;
 
-/** The first lines of a session: the environment, then the sentinel `hello`. */
-export function helloText(nonce: string): string {
+/** The first lines of a session: the environment, then the sentinel `greeting`. */
+export function greetingText(nonce: string): string {
   // Only builtins but for `timeout --version`: a session's start is part of every run.
   return `${PRELUDE}t=none
 case $(timeout --version 2>&1 </dev/null) in *coreutils*) t=gnu ;; *[Bb]usy[Bb]ox*) t=busybox ;; esac
@@ -71,13 +71,13 @@ d=; for f in /run /dev/shm /tmp; do [ -w "$f" ] && d=$f && break; done
 h=; read -r h </proc/sys/kernel/hostname; m=; read -r m </etc/machine-id
 w=$(stat -c %W / 2>/dev/null)
 ${STARTED}
-printf '\\036${nonce} hello %s %s %s %s %s %s %s %s\\n' "$$" "$t" "$s" "\${d:-/tmp}" "\${h:--}" "\${m:--}" "\${w:--}" "$i"
+printf '\\036${nonce} greeting %s %s %s %s %s %s %s %s\\n' "$$" "$t" "$s" "\${d:-/tmp}" "\${h:--}" "\${m:--}" "\${w:--}" "$i"
 unset f; a=; k=
 `;
 }
 
-/** Reads the fields of `hello`. Throws a `TypeError` when they are not what {@linkcode helloText} prints. */
-export function parseHello(fields: readonly string[]): Hello {
+/** Reads the fields of `greeting`. Throws a `TypeError` when they are not what {@linkcode greetingText} prints. */
+export function parseGreeting(fields: readonly string[]): Greeting {
   const [pid, timeout, setsid, runFolder, hostname, machineId = "-", rootMade = "-", started = ""] = fields;
   const isTimeout = timeout === "gnu" || timeout === "busybox" || timeout === "none";
   if (!/^\d+$/.test(pid ?? "") || !isTimeout || !hostname || !/^\d+$/.test(started)) {
@@ -97,11 +97,11 @@ export function parseHello(fields: readonly string[]): Hello {
 }
 
 /** What is written to the shell to run `script` as one frame. */
-export function frameText(nonce: string, hello: Hello, script: Script, options: FrameOptions): string {
+export function frameText(nonce: string, greeting: Greeting, script: Script, options: FrameOptions): string {
   const { number, seconds, user, stdin, isolate } = options;
-  const limit = hello.timeout === "gnu"
+  const limit = greeting.timeout === "gnu"
     ? `timeout -k 5 ${seconds} `
-    : `${hello.setsid ? "setsid " : ""}${hello.timeout === "busybox" ? `timeout ${Math.ceil(seconds)} ` : ""}`;
+    : `${greeting.setsid ? "setsid " : ""}${greeting.timeout === "busybox" ? `timeout ${Math.ceil(seconds)} ` : ""}`;
   const become = user === undefined ? "" : `runuser -u ${quote(user)} -- `;
   // The script travels on fd 3: neither its text nor a secret in it is ever an argument that `ps` shows. The child says its pid
   // itself, so that it can be ended from outside. Its last line is a mark: where the session is cut off in the middle of a script,
@@ -121,8 +121,8 @@ set -- "$(cat <&3)" "#$1"; case $1 in *"$2") eval "set --
   // Their end is waited for: it would interrupt BusyBox's shell while it opens the next FIFO, and that one would do without the command.
   const deafen = `[ -z "$a" ] || { kill $a $b; wait $a $b; a=; } 2>/dev/null\n`;
   if (!isolate) return deafen + run + end;
-  const fifos = `${quote(hello.runFolder)}/.phoenix_setup.`;
-  const fifo = `${fifos}${hello.pid}.${nonce}.${number}`;
+  const fifos = `${quote(greeting.runFolder)}/.phoenix_setup.`;
+  const fifo = `${fifos}${greeting.pid}.${nonce}.${number}`;
   // Those of shells that were killed go before the first of this one: not with the greeting, which also a container gets that is
   // another than meant, or in which nothing may be changed.
   const sweep = `[ "$k" ] || for f in ${fifos}*; do
@@ -135,7 +135,7 @@ cat <${fifo}.o & a=$!
 cat <${fifo}.e >&2 & b=$!
 { rm -f ${fifo}.o ${fifo}.e
 ${run}${end}} >${fifo}.o 2>${fifo}.e
-else printf '\\036${nonce} begin ${number} 0\\n'; printf '\\036${nonce} begin ${number}\\nCannot create a FIFO in ${hello.runFolder}\\n' >&2
+else printf '\\036${nonce} begin ${number} 0\\n'; printf '\\036${nonce} begin ${number}\\nCannot create a FIFO in ${greeting.runFolder}\\n' >&2
 (exit 125)
 ${end}fi
 `;
@@ -144,15 +144,15 @@ ${end}fi
 /**
  * The argument of `sh -c` that reads its script from stdin up to a line with the nonce, without reading a byte further, so that
  * the rest of stdin is the payload of the script. `read` is the only reader that every shell has and that stops at a newline.
- * Without that line nothing is run, nor in a container that was started again since the session said `hello`.
+ * Without that line nothing is run, nor in a container that was started again since the session said `greeting`.
  */
 export const BOOTSTRAP = `s=; l=; while [ "$l" != "$1" ]; do s="$s$l
 "; IFS= read -r l || exit 125; done; eval "$s"`;
 
 /** What is written to {@linkcode BOOTSTRAP} before the payload. */
-export function bootstrapText(nonce: string, hello: Hello, script: Script, options: FrameOptions): string {
-  const frame = frameText(nonce, hello, script, { ...options, stdin: "inherit", isolate: false });
-  return `${PRELUDE}${STARTED}; [ "$i" = ${hello.started} ] || exit 125\n${frame}${nonce}\n`;
+export function bootstrapText(nonce: string, greeting: Greeting, script: Script, options: FrameOptions): string {
+  const frame = frameText(nonce, greeting, script, { ...options, stdin: "inherit", isolate: false });
+  return `${PRELUDE}${STARTED}; [ "$i" = ${greeting.started} ] || exit 125\n${frame}${nonce}\n`;
 }
 
 function base64(bytes: Uint8Array): string {
@@ -161,7 +161,7 @@ function base64(bytes: Uint8Array): string {
 
 /** A sentinel that a {@linkcode Scanner} found. */
 export interface Sentinel {
-  /** `hello`, `begin` or `end`. */
+  /** `greeting`, `begin` or `end`. */
   readonly kind: string;
   /** What follows the kind. */
   readonly fields: readonly string[];

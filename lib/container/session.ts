@@ -12,9 +12,9 @@ import {
   bootstrapText,
   FRAME_PAYLOAD,
   frameText,
-  type Hello,
-  helloText,
-  parseHello,
+  type Greeting,
+  greetingText,
+  parseGreeting,
   Scanner,
   type Sentinel,
   STARTED,
@@ -89,8 +89,8 @@ export class Session {
   /** The container's id. */
   readonly ctid: number;
   /** What the shell said of the container. */
-  get hello(): Hello {
-    return this.#hello!;
+  get greeting(): Greeting {
+    return this.#greeting!;
   }
 
   readonly #pct: Pct;
@@ -98,7 +98,7 @@ export class Session {
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #process: PctProcess;
   readonly #opened = Promise.withResolvers<void>();
-  #hello: Hello | undefined;
+  #greeting: Greeting | undefined;
   /** The last of stderr outside any frame: what `pct` itself says. */
   #noise = "";
   #lost: SessionLost | undefined;
@@ -142,7 +142,7 @@ export class Session {
    */
   static async open(pct: Pct, ctid: number, timeout: number, signal?: AbortSignal): Promise<Session> {
     const session = new Session(pct, ctid);
-    session.#send(helloText(session.#nonce));
+    session.#send(greetingText(session.#nonce));
     const giveUp = () => session.abandon("the run was interrupted");
     signal?.addEventListener("abort", giveUp);
     const timer = setTimeout(
@@ -204,7 +204,7 @@ export class Session {
       return await this.#runWithPayload(script, options, stdin instanceof Uint8Array ? [stdin] : stdin);
     }
     const frame = this.#begin(script, options);
-    this.#send(frameText(this.#nonce, this.hello, script, {
+    this.#send(frameText(this.#nonce, this.greeting, script, {
       number: frame.number,
       seconds: options.timeout / 1000,
       user: options.user,
@@ -234,7 +234,7 @@ export class Session {
     );
     const sink = (scanner: Scanner) => new WritableStream<Uint8Array>({ write: (chunk) => scanner.push(chunk) });
     const piped = Promise.allSettled([child.stdout.pipeTo(sink(stdout)), child.stderr.pipeTo(sink(stderr))]);
-    const head = new TextEncoder().encode(bootstrapText(this.#nonce, this.hello, script, {
+    const head = new TextEncoder().encode(bootstrapText(this.#nonce, this.greeting, script, {
       number: frame.number,
       seconds: options.timeout / 1000,
       user: options.user,
@@ -296,7 +296,7 @@ export class Session {
           this.abandon(`a command did not end ${Math.round((performance.now() - started) / 1000)} s after its start`);
         }
       }, GRACE);
-    }, this.hello.timeout === "gnu" ? timeout + GRACE : timeout);
+    }, this.greeting.timeout === "gnu" ? timeout + GRACE : timeout);
     try {
       const result = await frame.result.promise;
       if (performance.now() - started >= timeout && !(result.code === 0)) {
@@ -316,16 +316,16 @@ export class Session {
 
   /** Killing our own `pct` would leave the command running inside, so it is ended by a second one. */
   async #endProcess(pid: number): Promise<void> {
-    const { pid: shell, started } = this.hello;
+    const { pid: shell, started } = this.greeting;
     const script = ["sh", "-c", END_PROCESS, "sh", String(pid), String(shell), started];
     // Where that cannot be started, the command's own time-out and the bound of its frame still hold.
     await this.#pct.run(["exec", String(this.ctid), "--", ...script], KILL_TIMEOUT).catch(() => {});
   }
 
   #onSentinel({ kind, fields }: Sentinel, stream: "out" | "err"): void {
-    if (kind === "hello") {
+    if (kind === "greeting") {
       try {
-        this.#hello = parseHello(fields);
+        this.#greeting = parseGreeting(fields);
         this.#opened.resolve();
       } catch (error) {
         this.abandon((error as Error).message);
@@ -346,7 +346,7 @@ export class Session {
 
   #lose(why: string, cause?: unknown): void {
     if (this.#lost) return;
-    if (this.#frame) this.#lostWith = this.#frame.pid ?? this.#hello?.pid;
+    if (this.#frame) this.#lostWith = this.#frame.pid ?? this.#greeting?.pid;
     const said = (this.#noise + (this.#frame?.err.text() ?? "")).trim();
     this.#lost = new SessionLost(
       `The session with container ${this.ctid} was lost: ${why}${said === "" ? "" : ` and said: ${said}`}`,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { testWith } from "../../tests/support/permission.ts";
 import { Failure, SessionLost } from "../errors.ts";
-import { BOOTSTRAP, bootstrapText, frameText, helloText, Scanner } from "./protocol.ts";
+import { BOOTSTRAP, bootstrapText, frameText, greetingText, Scanner } from "./protocol.ts";
 import { Pct } from "./pct.ts";
 import { Session, type SessionRunOptions, TimedOut } from "./session.ts";
 import { type Script, sh } from "../shell.ts";
@@ -205,14 +205,14 @@ testSession("half a script is never run, wherever its session is cut off", async
 touch two`;
   const options = { number: 1, seconds: 20, user: undefined };
   const texts: [text: string, ...args: string[]][] = [
-    [frameText(nonce, session.hello, script, { ...options, isolate: false })],
-    [frameText(nonce, session.hello, script, { ...options, isolate: true })],
-    [frameText(nonce, session.hello, script, { ...options, isolate: false, stdin: encode("payload") })],
-    [bootstrapText(nonce, session.hello, script, { ...options, isolate: false }), "-c", BOOTSTRAP, "sh", nonce],
+    [frameText(nonce, session.greeting, script, { ...options, isolate: false })],
+    [frameText(nonce, session.greeting, script, { ...options, isolate: true })],
+    [frameText(nonce, session.greeting, script, { ...options, isolate: false, stdin: encode("payload") })],
+    [bootstrapText(nonce, session.greeting, script, { ...options, isolate: false }), "-c", BOOTSTRAP, "sh", nonce],
   ];
   for (const [text, ...args] of texts) {
     // The greeting sets what a frame relies on.
-    const before = args.length === 0 ? helloText(nonce) : "";
+    const before = args.length === 0 ? greetingText(nonce) : "";
     /** The files that are there when the shell has read so much of the text. */
     const made = async (length: number) => {
       const stdin = encode(before + text.slice(0, length));
@@ -255,7 +255,7 @@ testWith(["run", "read", "write"], "after a reboot, nothing is done to what has 
   const session = await Session.open(new Pct(`${folder}/pct`), 901, 10_000);
   try {
     // As if the next `pct exec` went to a container that was started at another time.
-    Object.assign(session.hello, { started: "1" });
+    Object.assign(session.greeting, { started: "1" });
     const payload = encode("x".repeat(100_000));
     await assertRejects(() => run(session, sh`cat >${folder}/written`, { stdin: payload }), SessionLost, "ended early");
     await assertRejects(() => Deno.stat(`${folder}/written`), Deno.errors.NotFound);
@@ -294,7 +294,7 @@ testWith(
   "the first change of a session removes the FIFOs of shells that are gone, and no others",
   async () => {
     let folder = "/run";
-    await withSession(shells.dash, (session) => Promise.resolve(void (folder = session.hello.runFolder)));
+    await withSession(shells.dash, (session) => Promise.resolve(void (folder = session.greeting.runFolder)));
     const gone = new Deno.Command("true").spawn();
     await gone.status;
     const fifo = (pid: number) => `${folder}/.phoenix_setup.${pid}.0123.1.o`;
@@ -315,7 +315,7 @@ testSession("an interrupted session ends the command with which it was lost", as
   // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group of its own.
   const running = run(
     session,
-    sh`p=${session.hello.pid}
+    sh`p=${session.greeting.pid}
 for c in $(cat /proc/$p/task/*/children); do read -r n </proc/$c/comm; [ "$n" != cat ] || kill -9 $c; done
 kill -9 $p; sleep 0.3; echo went on >>${marked}`,
     { isolate: true },
@@ -330,7 +330,7 @@ kill -9 $p; sleep 0.3; echo went on >>${marked}`,
 // DESIGN 4: a lost session is an error of its own that says what was running.
 testSession("the end of the shell in mid-command is the loss of the session", async (session) => {
   const error = await assertRejects(
-    () => run(session, sh`kill -9 ${session.hello.pid}; sleep 0.5`),
+    () => run(session, sh`kill -9 ${session.greeting.pid}; sleep 0.5`),
     SessionLost,
   );
   assertEquals(error.command?.startsWith("kill -9"), true);

@@ -7,7 +7,7 @@
 import { closeSync, constants, fdatasyncSync, fstatSync, lutimesSync, openSync, writeSync } from "node:fs";
 import { BaseHandler, type LevelName, Logger, LogLevels, type LogRecord } from "@std/log";
 import { CUT, head } from "../text.ts";
-import { describe } from "../engine.ts";
+import { describeDifference } from "../difference.ts";
 import { messageOf } from "../errors.ts";
 import type { Outcome, RunEvent } from "../events.ts";
 import type { TextSink } from "./standard_streams.ts";
@@ -280,7 +280,7 @@ function renderLines(event: RunEvent): string[] {
     case "step finished":
       return [
         `Step ${event.number}: ${event.title}: ${event.outcome} (${formatDuration(event.milliseconds)})`,
-        ...event.differences.map((difference) => indented(describe(difference))),
+        ...event.differences.map((difference) => indented(describeDifference(difference))),
         ...(event.note === undefined ? [] : [indented(event.note)]),
       ];
     case "failure":
@@ -449,7 +449,7 @@ class TerminalHandler extends ConsoleHandler {
         this.#print(
           `  ${this.#paint(color, mark)} ${title} ${this.#paint(color, event.outcome.padEnd(12))} ${duration}`,
         );
-        const more = [...event.differences.map(describe), ...(event.note === undefined ? [] : [event.note])];
+        const more = [...event.differences.map(describeDifference), ...(event.note === undefined ? [] : [event.note])];
         if (event.outcome === "would change" || this.level < 20) {
           for (const line of more.join("\n").split("\n")) if (line) this.#print(`      ${line}`, "2");
         }

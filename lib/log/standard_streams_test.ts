@@ -80,17 +80,17 @@ function startRun(lines: number, then: string, under: readonly string[] = ["env"
     import { main } from "${import.meta.resolve("../run/main.ts")}";
     import { setup } from "${import.meta.resolve("../run/setup.ts")}";
     import { sh } from "${import.meta.resolve("../shell.ts")}";
-    import { theseSurroundings } from "${import.meta.resolve("../run/system.ts")}";
-    import { StubContainer, stubSurroundings } from "${import.meta.resolve("../../tests/support/stubs.ts")}";
+    import { thisSystem } from "${import.meta.resolve("../run/system.ts")}";
+    import { StubContainer, stubSystem } from "${import.meta.resolve("../../tests/support/stubs.ts")}";
     const container = new StubContainer((_script, _verb, { onOutput }) => {
       for (let i = 0; i < ${lines}; i++) onOutput(new TextEncoder().encode("line " + i + " " + "x".repeat(100) + "\\n"), "stdout");
       return "";
     });
     const environment = { TERM: "xterm" };
-    const [stub] = stubSurroundings({ args: ["901", ...Deno.args], container, environment });
+    const [stub] = stubSystem({ args: ["901", ...Deno.args], container, environment });
     // A real program is a file.
     Object.defineProperty(Deno, "mainModule", { value: "file:///901.ts" });
-    const { stdout, stderr, drain, onSignal, onUnhandled, exit } = theseSurroundings();
+    const { stdout, stderr, drain, onSignal, onUnhandled, exit } = thisSystem();
     let done = false;
     const talk = {
       title: "talk",

@@ -23,7 +23,7 @@ export interface FailedRun {
 }
 
 /** Says why the run failed, and gives the exit code for it. */
-export function logFailure(run: FailedRun, error: unknown): ExitCode {
+export function reportFailure(run: FailedRun, error: unknown): ExitCode {
   if (error instanceof StepFailed && (!(error.cause instanceof Failure) || refusalIn(error))) {
     return logDefect(run, error.cause, error.step);
   }

@@ -2,13 +2,13 @@ import { assertEquals } from "@std/assert";
 import { ConfigurationError } from "./configuration.ts";
 import { SessionLost } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
-import { logFailure } from "./failure_report.ts";
+import { reportFailure } from "./failure_report.ts";
 
 // DESIGN 5: a known pattern has a hint, also before the first step; what the host says of a file is none of the container's patterns.
 Deno.test("a session that cannot be opened says what to do", () => {
   const said = (error: Error) => {
     const events: RunEvent[] = [];
-    const code = logFailure(
+    const code = reportFailure(
       { report: (event) => events.push(event), again: "901.ts 901", corePaths: undefined },
       error,
     );

@@ -11,32 +11,33 @@ import { REVISION, VERSION } from "../build.ts";
 import { ConfigurationError, ContainerConfig, HypervisorConfig } from "./configuration.ts";
 import { type Connection, LOCK_TIMEOUT } from "../container/container.ts";
 import { head } from "../text.ts";
-import { Ending } from "./shutdown.ts";
+import { Shutdown } from "./shutdown.ts";
 import { Engine } from "../engine.ts";
 import { ExitCode, Failure, messageOf } from "../errors.ts";
 import type { Outcome, RunEvent } from "../events.ts";
 import { hintFor } from "./hints.ts";
-import { logFailure } from "./failure_report.ts";
-import type { Hello } from "../container/protocol.ts";
+import { reportFailure } from "./failure_report.ts";
+import type { Greeting } from "../container/protocol.ts";
 import type { Host } from "../host/host.ts";
 import type { RunLock } from "./lock.ts";
 import { RunLog } from "../log/log.ts";
 import { isLocked } from "../container/pct.ts";
 import { notPermitted } from "./permission.ts";
 import { Secret, SHORTEST_SECRET } from "../secret.ts";
-import { CTID_RANGE, HOST_PATHS, type Setup, type SetupContext, stoppedMarker } from "./setup.ts";
+import { CTID_RANGE, type Setup, type SetupContext } from "./setup.ts";
+import { HOST_PATHS, stoppedMarker } from "../host/paths.ts";
 import { quote } from "../shell.ts";
-import { type Surroundings, theseSurroundings } from "./system.ts";
+import { type System, thisSystem } from "./system.ts";
 import { formatDuration, milliseconds, within } from "../time.ts";
 
 /** One run of a setup. */
 interface Run {
   readonly setup: Setup;
-  readonly surroundings: Surroundings;
+  readonly system: System;
   readonly log: RunLog;
   readonly arguments: Arguments;
   readonly started: number;
-  readonly ending: Ending;
+  readonly shutdown: Shutdown;
   ctid?: number;
   container?: Connection;
   /** The names that the container has to have, and where they are stated. */
@@ -76,43 +77,43 @@ const LAST_WORDS = 400;
  * if (import.meta.main) await main(empty);
  * ```
  */
-export async function main(setup: Setup, surroundings: Surroundings = theseSurroundings()): Promise<void> {
-  const run = begin(setup, surroundings);
+export async function main(setup: Setup, system: System = thisSystem()): Promise<void> {
+  const run = begin(setup, system);
   let code: ExitCode;
   try {
-    code = await Promise.race([live(run), run.ending.asked]);
-    await run.ending.close();
+    code = await Promise.race([live(run), run.shutdown.requested]);
+    await run.shutdown.close();
   } catch (error) {
     // Before a container is known, nothing runs that a signal could hit.
-    const reason = run.ctid === undefined ? error : await run.ending.reason(error);
+    const reason = run.ctid === undefined ? error : await run.shutdown.reason(error);
     if (!await within(cleanUp(run), CLEAN_UP)) {
       message(run, "warning", `Cannot clean up within ${formatDuration(CLEAN_UP)}`);
     }
     code = fail(run, reason);
   }
-  if (!run.ending.isAsked) {
+  if (!run.shutdown.isRequested) {
     // A reader can be slow, or stalled: the run is not over before it has taken all but the last line.
-    await Promise.race([surroundings.drain(), run.ending.asked]).catch((reason) => code = fail(run, reason));
+    await Promise.race([system.drain(), run.shutdown.requested]).catch((reason) => code = fail(run, reason));
   }
   await exitScript(run, code);
 }
 
 /** Logs why the run fails, and gives its exit code. */
 function fail(run: Run, reason: unknown): ExitCode {
-  const { program, args } = run.surroundings;
+  const { program, args } = run.system;
   // Each as a word that a shell takes, but for what no command line can hold.
   const word = (text: string) => text.includes("\0") || !text.isWellFormed() ? visibleArgument(text) : quote(text);
   // A source file runs only where its imports resolve, and its container may be a simulated one: the task knows.
   const command = program.endsWith(".ts") ? ["deno", "task", "setup"] : [program];
   const again = [...command, ...args].map(word).join(" ");
-  return logFailure({ report: run.log.report, again, corePaths: run.corePaths }, reason);
+  return reportFailure({ report: run.log.report, again, corePaths: run.corePaths }, reason);
 }
 
 /** Ends what still runs inside; a container that was stopped for a moment is started again. Gives true when it is done. */
 async function cleanUp(run: Run): Promise<true> {
   try {
     // A container that a `pct` is about to stop is not started before it has.
-    await Promise.all([run.container?.interrupt(), run.ending.close()]);
+    await Promise.all([run.container?.interrupt(), run.shutdown.close()]);
     if (run.lock !== undefined && !run.arguments.check) await startAgain(run);
   } catch (error) {
     message(run, "warning", `Cannot clean up: ${messageOf(error)}`);
@@ -159,7 +160,7 @@ export function parseArguments(run: Run): string {
  * the program's file name where that carries one. Otherwise exit code 1.
  */
 export function validateInputs(run: Run, argument: string): void {
-  const { setup, surroundings } = run;
+  const { setup, system } = run;
   const shown = visibleArgument(argument);
   if (!/^[1-9][0-9]*$/.test(argument)) {
     throw new Failure(ExitCode.Usage, `CTID ${shown} is not a positive integer`, {
@@ -178,13 +179,11 @@ export function validateInputs(run: Run, argument: string): void {
       hint: `Run the executable of ${ctid}, or this one with ${setup.ctid}`,
     });
   }
-  const named = ctidOfFileName(basename(surroundings.program));
+  const named = ctidOfFileName(basename(system.program));
   if (named !== undefined && named !== argument) {
     throw new Failure(
       ExitCode.Usage,
-      `CTID ${ctid} does not match the file name "${
-        basename(surroundings.program)
-      }": it is named for container ${named}`,
+      `CTID ${ctid} does not match the file name "${basename(system.program)}": it is named for container ${named}`,
       { hint: `Rename the file to phoenix_hypervisor_setup_${ctid}, or build the setup of ${named}` },
     );
   }
@@ -201,7 +200,7 @@ function ctidOfFileName(name: string): string | undefined {
  * a container that is stopped cannot be used, exit code 3.
  */
 export async function checkContainerExists(run: Run): Promise<void> {
-  const { pct } = run.surroundings;
+  const { pct } = run.system;
   const ctid = run.ctid!;
   message(run, "info", `Checking for the existence of container ${ctid}`);
   const ask = async () => {
@@ -213,7 +212,7 @@ export async function checkContainerExists(run: Run): Promise<void> {
   let told = "";
   // A backup may stop a container for a while. It unlocks it a moment before it starts it: hence one more look in the end.
   for (let locked = true; locked && answer.status === "stopped"; answer = await ask()) {
-    const lock = run.surroundings.lockedBy(ctid);
+    const lock = run.system.lockedBy(ctid);
     if ((lock === undefined && told === "") || performance.now() >= deadline) break;
     locked = lock !== undefined;
     const why = `Waiting for container ${ctid}, which is stopped and ${locked ? `locked (${lock})` : "unlocked"}`;
@@ -226,8 +225,8 @@ export async function checkContainerExists(run: Run): Promise<void> {
     message(run, "info", `Container ${ctid} exists and is ${status}`);
     if (status === "running") return;
     // One that a run of ours has stopped is started again, by whoever holds the lock.
-    if (!run.arguments.check && await run.surroundings.host(ctid).file(stoppedMarker(ctid))) return;
-    const lock = run.surroundings.lockedBy(ctid);
+    if (!run.arguments.check && await run.system.host(ctid).file(stoppedMarker(ctid))) return;
+    const lock = run.system.lockedBy(ctid);
     throw new Failure(
       ExitCode.Container,
       `Container ${ctid} is stopped${lock === undefined ? "" : ` and locked (${lock})`}`,
@@ -266,7 +265,7 @@ export async function checkContainerExists(run: Run): Promise<void> {
 /** Starts the container where a run that was cut off has stopped it, as its note says, and takes the note away. */
 async function startAgain(run: Run): Promise<void> {
   const ctid = run.ctid!;
-  const host = run.surroundings.host(ctid);
+  const host = run.system.host(ctid);
   if (!await host.file(stoppedMarker(ctid))) return;
   const deadline = performance.now() + START_AGAIN;
   for (let pause = 100;; pause = Math.min(2 * pause, 5_000)) {
@@ -299,7 +298,7 @@ async function staysUp(host: Host): Promise<boolean> {
 /** The node of the cluster that Proxmox says a container lives on; `undefined` where it does not say. */
 function nodeOf(run: Run, ctid: number): string | undefined {
   try {
-    const list = run.surroundings.readJson(HOST_PATHS.clusterList) as
+    const list = run.system.readJson(HOST_PATHS.clusterList) as
       | { ids?: Record<string, { node?: unknown } | undefined> }
       | undefined;
     const node = list?.ids?.[String(ctid)]?.node;
@@ -314,10 +313,10 @@ function nodeOf(run: Run, ctid: number): string | undefined {
  * true (requirements, section 2).
  */
 export async function performContainerSpecificSetup(run: Run): Promise<ExitCode> {
-  const { setup, surroundings, log } = run;
+  const { setup, system, log } = run;
   const ctid = run.ctid!;
   const { check } = run.arguments;
-  run.lock = surroundings.lock(ctid);
+  run.lock = system.lock(ctid);
   if (!check) await startAgain(run);
   const configuration = readConfiguration(run);
   run.names = [
@@ -327,7 +326,7 @@ export async function performContainerSpecificSetup(run: Run): Promise<ExitCode>
   const container = run.container!;
   const engine = run.engine = new Engine({
     container,
-    host: run.ending.guard(surroundings.host(ctid)),
+    host: run.shutdown.guard(system.host(ctid)),
     check,
     report: log.report,
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
@@ -352,7 +351,7 @@ export async function performContainerSpecificSetup(run: Run): Promise<ExitCode>
           },
         );
       }
-      return surroundings.environment(name);
+      return system.environment(name);
     },
     async secret(name, from) {
       const secret = await readSecret(run, context, name, from);
@@ -382,7 +381,7 @@ async function readSecret(
   let text: string | undefined;
   try {
     text = "file" in from
-      ? await (await run.surroundings.host(run.ctid!).file(from.file))?.text()
+      ? await (await run.system.host(run.ctid!).file(from.file))?.text()
       : context.environment(from.environment);
   } catch (error) {
     if (!("file" in from) || !(error instanceof Deno.errors.NotCapable)) throw error;
@@ -404,23 +403,27 @@ async function readSecret(
 
 /** The connection to the container, which is refused where that is another one than meant. */
 function connect(run: Run): Connection {
-  const { surroundings } = run;
+  const { system } = run;
   const ctid = run.ctid!;
-  return surroundings.connect(ctid, {
-    onOpen: (hello) => refuseOtherContainer(ctid, hello, run.names!),
-    lockedBy: () => surroundings.lockedBy(ctid),
+  return system.connect(ctid, {
+    onOpen: (greeting) => refuseOtherContainer(ctid, greeting, run.names!),
+    lockedBy: () => system.lockedBy(ctid),
     onWait: (why) => message(run, "warning", why),
   });
 }
 
 /** A wrong id must never configure somebody else's container. */
-function refuseOtherContainer(ctid: number, hello: Hello, names: readonly { from: string; name: string }[]): void {
+function refuseOtherContainer(
+  ctid: number,
+  greeting: Greeting,
+  names: readonly { from: string; name: string }[],
+): void {
   const short = (name: string) => name.split(".")[0]!.toLowerCase();
   for (const { from, name } of names) {
-    if (short(name) === short(hello.hostname)) continue;
+    if (short(name) === short(greeting.hostname)) continue;
     throw new Failure(
       ExitCode.Container,
-      `Container ${ctid} is not the one that is meant: its host name is "${hello.hostname}", and ${from} says "${name}"`,
+      `Container ${ctid} is not the one that is meant: its host name is "${greeting.hostname}", and ${from} says "${name}"`,
       {
         hint: `If it is the right container: pct set ${ctid} --hostname ${name}, and reboot it; ` +
           "otherwise correct the CTID or the configuration",
@@ -431,7 +434,7 @@ function refuseOtherContainer(ctid: number, hello: Hello, names: readonly { from
 
 /** The configuration files. What is missing matters only to a setup that asks for it; what is wrong matters at once. */
 function readConfiguration(run: Run) {
-  const { environment, readJson } = run.surroundings;
+  const { environment, readJson } = run.system;
   const ctid = run.ctid!;
   const read = (file: string, chosenBy: string | undefined): unknown => {
     const json = readJson(file);
@@ -481,7 +484,7 @@ function readConfiguration(run: Run) {
  * the log, exits with `code`.
  */
 export async function exitScript(run: Run, code: ExitCode): Promise<void> {
-  const { surroundings, log, engine } = run;
+  const { system, log, engine } = run;
   await run.container?.close();
   const results = engine?.results ?? [];
   const outcomes: Partial<Record<Outcome, number>> = {};
@@ -502,11 +505,11 @@ export async function exitScript(run: Run, code: ExitCode): Promise<void> {
   }
   run.lock?.release();
   log.close();
-  surroundings.pct.abandon();
+  system.pct.abandon();
   // Whoever asks for the end now gets it at once, but no other exit code than the last line says.
-  await Promise.race([surroundings.drain(), run.ending.asked.catch(() => surroundings.drain(LAST_WORDS))]);
-  run.ending.stopTimer();
-  surroundings.exit(code);
+  await Promise.race([system.drain(), run.shutdown.requested.catch(() => system.drain(LAST_WORDS))]);
+  run.shutdown.stopTimer();
+  system.exit(code);
 }
 
 function lastLine(run: Run, code: ExitCode): string {
@@ -522,13 +525,13 @@ function lastLine(run: Run, code: ExitCode): string {
 }
 
 /** Opens the log, so that everything that follows is logged, also what is wrong with the command line. */
-function begin(setup: Setup, surroundings: Surroundings): Run {
-  const { stdout, stderr } = surroundings;
-  const options = readArguments(surroundings.args);
+function begin(setup: Setup, system: System): Run {
+  const { stdout, stderr } = system;
+  const options = readArguments(system.args);
   let refused: Failure | undefined;
   const environment = (name: string): string | undefined => {
     try {
-      return surroundings.environment(name);
+      return system.environment(name);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       refused ??= error;
@@ -543,12 +546,12 @@ function begin(setup: Setup, surroundings: Surroundings): Run {
     form: options.json ? "json" : stdout.terminal && environment("TERM") !== "dumb" ? "terminal" : "lines",
     level: options.verbose ? "DEBUG" : options.quiet ? "WARN" : known ?? "INFO",
     color: !environment("NO_COLOR"),
-    program: basename(surroundings.program),
+    program: basename(system.program),
     stdout,
     stderr,
   });
-  const ending = new Ending(surroundings, options.timeout ?? milliseconds(RUN_TIMEOUT));
-  const run: Run = { setup, surroundings, log, arguments: options, started: performance.now(), ending };
+  const shutdown = new Shutdown(system, options.timeout ?? milliseconds(RUN_TIMEOUT));
+  const run: Run = { setup, system, log, arguments: options, started: performance.now(), shutdown };
   if (!options.help && !options.version) {
     const logFile = options.logFile ?? (environment("PHOENIX_LOG_FILE") || HOST_PATHS.log);
     if (refused !== undefined) run.refused = refused;
@@ -557,7 +560,7 @@ function begin(setup: Setup, surroundings: Surroundings): Run {
       options.verbose ? "DEBUG" : "INFO",
       (path) => {
         try {
-          return surroundings.openLogFile(path);
+          return system.openLogFile(path);
         } catch (error) {
           if (!(error instanceof Deno.errors.NotCapable)) throw error;
           run.refused ??= notPermitted("write", path);
@@ -577,8 +580,8 @@ function begin(setup: Setup, surroundings: Surroundings): Run {
 }
 
 function printOnRequest(run: Run): ExitCode {
-  const { setup, surroundings } = run;
-  surroundings.stdout.write(
+  const { setup, system } = run;
+  system.stdout.write(
     run.arguments.help
       ? `${usage(programName(run), setup.ctid, setup.name)}\n`
       : `phoenix_hypervisor_setup_${setup.ctid} ${VERSION} (${REVISION}) ${setup.name}\n`,
@@ -591,7 +594,7 @@ function message(run: Run, level: (RunEvent & { event: "message" })["level"], te
 }
 
 function programName(run: Run): string {
-  return basename(run.surroundings.program);
+  return basename(run.system.program);
 }
 
 /** An argument as a person can read it: JSON's quotes where it is not plain. */

@@ -1,18 +1,19 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { withSteppingClock } from "../../tests/support/clock.ts";
 import { hostFile } from "../../tests/support/host_files.ts";
-import { StubContainer, type StubOptions, type StubRun, stubSurroundings } from "../../tests/support/stubs.ts";
-import type { Step } from "../engine.ts";
+import { StubContainer, type StubOptions, type StubRun, stubSystem } from "../../tests/support/stubs.ts";
+import type { Step } from "../step.ts";
 import { CommandFailed, SessionLost } from "../errors.ts";
 import { main } from "./main.ts";
-import { type Setup, setup, stoppedMarker } from "./setup.ts";
+import { type Setup, setup } from "./setup.ts";
+import { stoppedMarker } from "../host/paths.ts";
 import { sh } from "../shell.ts";
 
 const empty = setup(901, "Portainer", async () => {});
 
 async function live(options: StubOptions = {}, of: Setup = empty): Promise<StubRun & { code: number }> {
-  const [surroundings, run] = stubSurroundings(options);
-  await main(of, surroundings);
+  const [system, run] = stubSystem(options);
+  await main(of, system);
   assertEquals(run.exits.length, 1, "exit_script is the only end, and it comes once");
   assertEquals(run.locked, false, "no lock is left");
   return Object.assign(run, { code: run.exits[0]! });
@@ -253,12 +254,12 @@ Deno.test("a step that is not awaited is found out", async () => {
 
 // DESIGN 2: exit_script is the only end, also for an error that nobody waits for.
 Deno.test("an error that nobody waits for ends the run as a defect", async () => {
-  const [surroundings, run] = stubSurroundings();
+  const [system, run] = stubSystem();
   const of = setup(901, "Portainer", () => {
     run.unhandled(new TypeError("nobody waits for this"));
     return new Promise(() => {});
   });
-  await main(of, surroundings);
+  await main(of, system);
   assertEquals(run.exits, [70]);
   assertStringIncludes(run.stderr, "nobody waits for this");
 });
@@ -369,14 +370,14 @@ Deno.test("signals end the run with their codes, after what runs inside was ende
     let interrupted = false;
     const container = new StubContainer();
     container.interrupt = () => Promise.resolve(void (interrupted = true));
-    const [surroundings, run] = stubSurroundings({ container });
+    const [system, run] = stubSystem({ container });
     const hang = step("hang", false);
     await main(
       setup(901, "Portainer", async ({ ensure }) => {
         setTimeout(() => run.signal(signal));
         await ensure({ ...hang, apply: () => new Promise(() => {}) });
       }),
-      surroundings,
+      system,
     );
     assertEquals([run.exits, interrupted, run.locked], [[code], true, false]);
     assertStringIncludes(run.stderr, `Ended by ${signal}`);
@@ -386,13 +387,13 @@ Deno.test("signals end the run with their codes, after what runs inside was ende
 
 // A terminal and systemd send a signal to pct and to what runs inside as well: their end may be seen first.
 Deno.test("what a signal has broken is not the reason of the end", async () => {
-  const [surroundings, run] = stubSurroundings();
+  const [system, run] = stubSystem();
   await main(
     setup(901, "Portainer", async ({ ensure }) => {
       setTimeout(() => run.signal("SIGTERM"), 10);
       await ensure({ ...step("lost", false), apply: () => Promise.reject(new SessionLost("the session was lost")) });
     }),
-    surroundings,
+    system,
   );
   assertEquals(run.exits, [143]);
 });
@@ -420,7 +421,7 @@ Deno.test("a container that a run has stopped is started as soon as Proxmox lets
 Deno.test("after a signal the host is not changed any more, and what has begun to change it is waited for", async () => {
   const begun: string[] = [];
   const stopping = Promise.withResolvers<void>();
-  const [surroundings, run] = stubSurroundings({
+  const [system, run] = stubSystem({
     host: {
       file: (path) => Promise.resolve(path.endsWith(".stopped") ? hostFile(path, "") : undefined),
       removeFile: () => Promise.resolve(void begun.push("removeFile")),
@@ -446,7 +447,7 @@ Deno.test("after a signal the host is not changed any more, and what has begun t
         },
       });
     }),
-    surroundings,
+    system,
   );
   assertEquals([run.exits, begun], [[143], [
     "shutdown",
@@ -530,14 +531,14 @@ Deno.test("--quiet shows nothing of a run that goes well; --help and --version r
 
 // A lock that a crash of the host has left behind never goes: it must not take the two hours of a run.
 Deno.test("a container that stays stopped and locked is given up, and said to be locked", async () => {
-  const [surroundings, run] = stubSurroundings({ status: "status: stopped\n" });
+  const [system, run] = stubSystem({ status: "status: stopped\n" });
   const { setTimeout: wait } = globalThis;
   globalThis.setTimeout = ((act: () => void, ms: number) => wait(act, ms === 5_000 ? 0 : ms)) as typeof setTimeout;
   try {
     let looks = 0;
     // As good as for ever.
     const lockedBy = () => ++looks > 500 ? undefined : "backup";
-    await withSteppingClock(() => main(empty, { ...surroundings, lockedBy }), 10_000);
+    await withSteppingClock(() => main(empty, { ...system, lockedBy }), 10_000);
   } finally {
     globalThis.setTimeout = wait;
   }

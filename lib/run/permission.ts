@@ -1,11 +1,14 @@
 /**
- * Permissions that were refused: what was tried, and what a setup has to declare so that its executable may do it.
+ * What an executable is permitted, and what it is told when a permission is refused: what was tried, and what a setup has to declare
+ * so that its executable may do it.
  *
  * @module
  */
 
 import { ConfigurationError } from "./configuration.ts";
-import type { HostNeeds } from "./setup.ts";
+import { PCT_PATH } from "../build.ts";
+import { HOST_PATHS } from "../host/paths.ts";
+import type { HostNeeds, Setup } from "./setup.ts";
 
 /** Something that an executable tried and is not permitted to do. */
 export interface Refusal {
@@ -57,4 +60,25 @@ export function notPermitted(access: "read" | "write", path: string, what = `"${
     hint:
       `Declare it in the setup: { ${field}: ["${path}"] }, and build the executable again; or keep it below "${folder}"`,
   });
+}
+
+/**
+ * The options of Deno that permit a setup what it needs, and nothing else. Short, as they have to fit into the first line of a
+ * script, of which the kernel reads 255 bytes.
+ */
+export function permissionsOf({ needs }: Setup): string[] {
+  const writes = needs.writes ?? [];
+  const reads = [PCT_PATH, "/etc/pve", "/usr/local/phoenix_hypervisor", HOST_PATHS.locks, ...needs.reads ?? []];
+  // What is read anyway needs no mention of its own.
+  const alsoRead = writes.filter((path) => !reads.some((read) => path === read || path.startsWith(`${read}/`)));
+  // dax reads the last two.
+  const variables = ["PHOENIX_*", "NO_COLOR", "TERM", "PATH", "NODE_V8_COVERAGE"];
+  return [
+    "--no-prompt",
+    `--allow-run=${[PCT_PATH, ...needs.commands ?? []].join(",")}`,
+    `-R=${[...reads, ...alsoRead].join(",")}`,
+    `-W=${["/var/log", HOST_PATHS.locks, ...writes].join(",")}`,
+    `-E=${[...variables, ...needs.environment ?? []].join(",")}`,
+    ...(needs.addresses?.length ? [`-N=${needs.addresses.join(",")}`] : []),
+  ];
 }

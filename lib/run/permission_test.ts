@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { stubSurroundings } from "../../tests/support/stubs.ts";
+import { stubSystem } from "../../tests/support/stubs.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import { main } from "./main.ts";
 import { Pct } from "../container/pct.ts";
@@ -52,7 +52,7 @@ Deno.test("a refused permission is found behind what wraps it, and in nothing el
 });
 
 Deno.test("a run ends with exit code 70 also where a step wrapped the refusal in a failure of its own", async () => {
-  const [surroundings, run] = stubSurroundings();
+  const [system, run] = stubSystem();
   const cause = refused('Requires net access to "10.0.0.5:80", run again with the --allow-net flag');
   const step = {
     title: "wrapping",
@@ -60,7 +60,7 @@ Deno.test("a run ends with exit code 70 also where a step wrapped the refusal in
     diff: () => [],
     apply: () => Promise.resolve(),
   };
-  await main(setup(901, "Portainer", async ({ ensure }) => void await ensure(step)), surroundings);
+  await main(setup(901, "Portainer", async ({ ensure }) => void await ensure(step)), system);
   assertEquals(run.exits, [70]);
   assertStringIncludes(run.stderr, 'Permission refused in step "wrapping": net access to "10.0.0.5:80"');
 });

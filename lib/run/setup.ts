@@ -5,8 +5,7 @@
  */
 
 import type { ContainerConfig, HypervisorConfig } from "./configuration.ts";
-import type { Step } from "../engine.ts";
-import { PCT_PATH } from "../build.ts";
+import type { Step } from "../step.ts";
 import type { Secret } from "../secret.ts";
 
 /**
@@ -114,40 +113,4 @@ function requireNeeds(ctid: number, needs: HostNeeds): void {
     if (!/^[\w.:[\]/-]+$/.test(address)) refuse(address, "a host, with a port or a subnet");
   }
   for (const name of environment) if (!/^[A-Za-z_]\w*\*?$/.test(name)) refuse(name, "the name of a variable");
-}
-
-/** Where everything is on a Phoenix Hypervisor host. */
-export const HOST_PATHS = {
-  hypervisorConfig: "/usr/local/phoenix_hypervisor/etc/phoenix_hypervisor_config.json",
-  lxcConfig: "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json",
-  log: "/var/log/phoenix_hypervisor.log",
-  /** Which container lives on which node of the cluster. */
-  clusterList: "/etc/pve/.vmlist",
-  locks: "/run/phoenix_setup",
-} as const;
-
-/**
- * The options of Deno that permit a setup what it needs, and nothing else. Short, as they have to fit into the first line of a
- * script, of which the kernel reads 255 bytes.
- */
-export function permissionsOf({ needs }: Setup): string[] {
-  const writes = needs.writes ?? [];
-  const reads = [PCT_PATH, "/etc/pve", "/usr/local/phoenix_hypervisor", HOST_PATHS.locks, ...needs.reads ?? []];
-  // What is read anyway needs no mention of its own.
-  const alsoRead = writes.filter((path) => !reads.some((read) => path === read || path.startsWith(`${read}/`)));
-  // dax reads the last two.
-  const variables = ["PHOENIX_*", "NO_COLOR", "TERM", "PATH", "NODE_V8_COVERAGE"];
-  return [
-    "--no-prompt",
-    `--allow-run=${[PCT_PATH, ...needs.commands ?? []].join(",")}`,
-    `-R=${[...reads, ...alsoRead].join(",")}`,
-    `-W=${["/var/log", HOST_PATHS.locks, ...writes].join(",")}`,
-    `-E=${[...variables, ...needs.environment ?? []].join(",")}`,
-    ...(needs.addresses?.length ? [`-N=${needs.addresses.join(",")}`] : []),
-  ];
-}
-
-/** The note on the host that says that this program stopped container `ctid`, and has to start it again. */
-export function stoppedMarker(ctid: number): string {
-  return `${HOST_PATHS.locks}/setup_${ctid}.stopped`;
 }

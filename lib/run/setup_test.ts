@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { testWith } from "../../tests/support/permission.ts";
-import { HOST_PATHS, permissionsOf, type Setup, setup } from "./setup.ts";
+import { type Setup, setup } from "./setup.ts";
+import { permissionsOf } from "./permission.ts";
+import { HOST_PATHS } from "../host/paths.ts";
 
 const perform = () => Promise.resolve();
 

@@ -9,7 +9,7 @@ import type { Host } from "../host/host.ts";
 import { formatDuration, within } from "../time.ts";
 
 /** The signals that end a run in good order. */
-export type EndingSignal = "SIGHUP" | "SIGINT" | "SIGTERM";
+export type ShutdownSignal = "SIGHUP" | "SIGINT" | "SIGTERM";
 
 const CODES = { SIGHUP: ExitCode.Hangup, SIGINT: ExitCode.Interrupt, SIGTERM: ExitCode.Terminate } as const;
 
@@ -17,11 +17,11 @@ const CODES = { SIGHUP: ExitCode.Hangup, SIGINT: ExitCode.Interrupt, SIGTERM: Ex
 const NEWS = 100;
 
 /** The end of one run. */
-export class Ending {
+export class Shutdown {
   /** Rejects when the run is to end, with the reason. */
-  readonly asked: Promise<never>;
-  /** Whether {@linkcode asked} has rejected. */
-  isAsked = false;
+  readonly requested: Promise<never>;
+  /** Whether {@linkcode requested} has rejected. */
+  isRequested = false;
   readonly #timer: ReturnType<typeof setTimeout>;
   #closed = false;
   #host: Host | undefined;
@@ -30,14 +30,14 @@ export class Ending {
   /** Listens for what ends a run; after `timeout` milliseconds, its time is up. */
   constructor(
     listen: {
-      readonly onSignal: (handle: (signal: EndingSignal) => void) => void;
+      readonly onSignal: (handle: (signal: ShutdownSignal) => void) => void;
       readonly onUnhandled: (handle: (error: unknown) => void) => void;
     },
     timeout: number,
   ) {
     const { promise, reject } = Promise.withResolvers<never>();
-    this.asked = promise;
-    promise.catch(() => this.isAsked = true);
+    this.requested = promise;
+    promise.catch(() => this.isRequested = true);
     listen.onSignal((signal) =>
       reject(
         new Failure(CODES[signal], `Ended by ${signal}`, {
@@ -59,9 +59,9 @@ export class Ending {
    */
   async reason(error: unknown): Promise<unknown> {
     try {
-      return await within(this.asked, NEWS) ?? error;
-    } catch (asked) {
-      return asked;
+      return await within(this.requested, NEWS) ?? error;
+    } catch (requested) {
+      return requested;
     }
   }
 

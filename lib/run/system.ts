@@ -7,16 +7,16 @@
 import { fromFileUrl } from "@std/path";
 import { ConfigurationError, readJson } from "./configuration.ts";
 import { type Connection, type ContainerHooks, PctContainer } from "../container/container.ts";
-import type { EndingSignal } from "./shutdown.ts";
+import type { ShutdownSignal } from "./shutdown.ts";
 import { type Host, thisHost } from "../host/host.ts";
 import { RunLock } from "./lock.ts";
 import { type LogFile, openLogFile } from "../log/log.ts";
 import { ProcessOutput, type TextSink } from "../log/standard_streams.ts";
 import { Pct } from "../container/pct.ts";
-import { HOST_PATHS } from "./setup.ts";
+import { HOST_PATHS } from "../host/paths.ts";
 
 /** All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own. */
-export interface Surroundings {
+export interface System {
   /** The command line. */
   readonly args: readonly string[];
   /** The file that runs: a compiled executable, or a script. */
@@ -44,15 +44,15 @@ export interface Surroundings {
   /** Takes the lock of a container; see {@linkcode RunLock}. */
   readonly lock: (ctid: number) => Pick<RunLock, "release">;
   /** Calls `handle` when the process is asked to end. */
-  readonly onSignal: (handle: (signal: EndingSignal) => void) => void;
+  readonly onSignal: (handle: (signal: ShutdownSignal) => void) => void;
   /** Calls `handle` with an error that nobody waits for, such as that of a step without `await`, or of a timer. */
   readonly onUnhandled: (handle: (error: unknown) => void) => void;
   /** Ends the process. */
   readonly exit: (code: number) => void;
 }
 
-/** The surroundings of a real run: this process on this host. */
-export function theseSurroundings(): Surroundings {
+/** The system of a real run: this process on this host. */
+export function thisSystem(): System {
   const pct = new Pct();
   const output = new ProcessOutput();
   return {

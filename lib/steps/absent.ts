@@ -5,7 +5,7 @@
  */
 
 import type { Container } from "../container/container.ts";
-import type { Step } from "../engine.ts";
+import type { Step } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import { sh } from "../shell.ts";
 import { requireRemovable } from "./support/path.ts";

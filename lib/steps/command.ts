@@ -5,7 +5,7 @@
  */
 
 import { type Container, type ContainerReader, failureOf } from "../container/container.ts";
-import type { Step } from "../engine.ts";
+import type { Step } from "../step.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import type { Secret } from "../secret.ts";

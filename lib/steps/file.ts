@@ -5,7 +5,7 @@
  */
 
 import { contentDifference } from "../difference.ts";
-import type { Reading, Step } from "../engine.ts";
+import type { Reading, Step } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import type { HostFile } from "../host/host.ts";

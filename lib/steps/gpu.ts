@@ -6,7 +6,8 @@
 
 import { head } from "../text.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
-import { describe, type Step } from "../engine.ts";
+import { describeDifference } from "../difference.ts";
+import type { Step } from "../step.ts";
 import type { Difference } from "../events.ts";
 import { failureOf, type Output } from "../container/container.ts";
 import { type Script, sh } from "../shell.ts";
@@ -124,7 +125,7 @@ echo smi; nvidia-smi --query-gpu=uuid,name,driver_version --format=csv,noheader 
       // No run can change it: it is a failure in check mode, too, where a step before this one would not change anything.
       throw new Failure(
         ExitCode.Step,
-        `The container does not see its GPUs as it should: ${differences.map(describe).join("; ")}`,
+        `The container does not see its GPUs as it should: ${differences.map(describeDifference).join("; ")}`,
         { hint: adviceFor(state, driver) },
       );
     },

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Answer, ensure, on, type Rule, StubContainer } from "../../tests/support/stubs.ts";
-import { describe, StepFailed } from "../engine.ts";
+import { StepFailed } from "../engine.ts";
+import { describeDifference } from "../difference.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import { inDocker, visible } from "./gpu.ts";
 
@@ -109,7 +110,7 @@ Deno.test("whatever is wrong with a GPU fails the step, and says what differs an
       assertEquals([error.exitCode, stub.writes], [ExitCode.Step, []]);
       assertEquals(
         error.message,
-        `The container does not see its GPUs as it should: ${differences.map(describe).join("; ")}`,
+        `The container does not see its GPUs as it should: ${differences.map(describeDifference).join("; ")}`,
       );
       assertStringIncludes(error.hint!, hint);
     }

@@ -5,7 +5,7 @@
  */
 
 import { head } from "../text.ts";
-import type { Reading, Step } from "../engine.ts";
+import type { Reading, Step } from "../step.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { HttpReply } from "../host/host.ts";
 import { lines, Script, sh } from "../shell.ts";

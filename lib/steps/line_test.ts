@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LocalShell, testInFolder } from "../../tests/support/local_shell.ts";
 import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
-import { type Step, StepFailed } from "../engine.ts";
+import { StepFailed } from "../engine.ts";
+import type { Step } from "../step.ts";
 import { ExitCode } from "../errors.ts";
 import { block, line, type LineSpec } from "./line.ts";
 

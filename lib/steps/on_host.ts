@@ -6,7 +6,7 @@
 
 import { failureOf, type Output } from "../container/container.ts";
 import { contentDifference } from "../difference.ts";
-import type { Reading, Step } from "../engine.ts";
+import type { Reading, Step } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Duration, milliseconds } from "../time.ts";

@@ -5,7 +5,7 @@
  */
 
 import { type CommandOptions, failureOf, type Output } from "../container/container.ts";
-import type { Step, Writing } from "../engine.ts";
+import type { Step, Writing } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";

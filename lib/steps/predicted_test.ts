@@ -4,7 +4,8 @@ import { hostFiles } from "../../tests/support/host_files.ts";
 import { LocalShell } from "../../tests/support/local_shell.ts";
 import { testWith } from "../../tests/support/permission.ts";
 import { on, StubContainer, stubHost } from "../../tests/support/stubs.ts";
-import { Engine, type PathChange, type Step } from "../engine.ts";
+import { Engine } from "../engine.ts";
+import type { PathChange, Step } from "../step.ts";
 import type { Difference, RunEvent } from "../events.ts";
 import type { Host } from "../host/host.ts";
 import { absent } from "./absent.ts";
@@ -14,29 +15,29 @@ import { script } from "./script.ts";
 import { service } from "./service.ts";
 import { tree } from "./tree.ts";
 
-/** Takes these steps, one after the other. What `diff` says of the last one is given, and what was foreseen in the end. */
+/** Takes these steps, one after the other. What `diff` says of the last one is given, and what was predicted in the end. */
 async function take(
   container: StubContainer,
   steps: readonly Step[],
   { check = true, host = {} }: { check?: boolean; host?: Partial<Host> } = {},
-): Promise<{ differences: readonly Difference[]; foreseen: readonly PathChange[] }> {
+): Promise<{ differences: readonly Difference[]; predicted: readonly PathChange[] }> {
   const events: RunEvent[] = [];
-  let foreseen: readonly PathChange[] = [];
+  let predicted: readonly PathChange[] = [];
   const report = (event: RunEvent) => void events.push(event);
   const pause = () => Promise.resolve();
   const engine = new Engine({ container, host: stubHost(host), check, report, pause });
   for (const step of steps) await engine.ensure(step);
   const last = events.at(-1);
   await engine.ensure({
-    title: "what is foreseen",
-    probe: (at) => Promise.resolve(void (foreseen = at.foreseen)),
+    title: "what is predicted",
+    probe: (at) => Promise.resolve(void (predicted = at.predicted)),
     diff: () => [],
     apply: () => Promise.resolve(),
   });
-  return { differences: last?.event === "step finished" ? last.differences : [], foreseen };
+  return { differences: last?.event === "step finished" ? last.differences : [], predicted };
 }
 
-testWith(["run", "read", "write"], "what each step on files foresees is what its run changes", async (t) => {
+testWith(["run", "read", "write"], "what each step on files predicts is what its run changes", async (t) => {
   const host = hostFiles({ "/src/new": "new", "/src/same": "same", "/src/other": "other", "/src/sub/deep": "deep" });
   const steps: Record<string, (at: string, mine: { owner: number; group: number }) => Step> = {
     "a file that is new": (at, mine) => file(`${at}/fresh`, { content: "x", ...mine }),
@@ -65,24 +66,24 @@ testWith(["run", "read", "write"], "what each step on files foresees is what its
         const { uid, gid } = await Deno.stat(folder);
         const steps = () => [step(folder, { owner: uid!, group: gid! })];
         const before = await filesIn(folder);
-        const { foreseen } = await take(new LocalShell(), steps(), { host });
+        const { predicted } = await take(new LocalShell(), steps(), { host });
         assertEquals(await filesIn(folder), before, "check mode changes nothing");
-        assertEquals((await take(new LocalShell(), steps(), { host, check: false })).foreseen, []);
+        assertEquals((await take(new LocalShell(), steps(), { host, check: false })).predicted, []);
         const after = await filesIn(folder);
         const changed = [...new Set([...before.keys(), ...after.keys()])].filter((path) =>
           before.get(path)?.ctime !== after.get(path)?.ctime
         );
         const told = (path: string) =>
-          foreseen.find((one) => path === one.path) ?? foreseen.find((one) => path.startsWith(`${one.path}/`));
+          predicted.find((one) => path === one.path) ?? predicted.find((one) => path.startsWith(`${one.path}/`));
         assertEquals(
           Object.fromEntries(changed.map((path) => [path, told(path)?.content])),
           Object.fromEntries(changed.map((path) => [path, before.get(path)?.text !== after.get(path)?.text])),
         );
         const isFile = ({ path }: PathChange) => before.has(path) || after.has(path);
         assertEquals(
-          foreseen.filter(isFile).map(({ path }) => path).sort(),
+          predicted.filter(isFile).map(({ path }) => path).sort(),
           changed.filter(told).filter(
-            (path) => foreseen.some((one) => one.path === path),
+            (path) => predicted.some((one) => one.path === path),
           ).sort(),
         );
       } finally {
@@ -121,7 +122,7 @@ Now=1795384482
 const running = () =>
   new StubContainer(on("systemctl show", unit), on(/^p=/, "nothing\n"), on("id=", ""), on("find -H", "x\n"));
 
-Deno.test("a restart is foreseen where a step before would change what the service reads", async () => {
+Deno.test("a restart is predicted where a step before would change what the service reads", async () => {
   const restarts = async (path: string, ...restartWith: string[]) =>
     (await take(running(), [file(path, { content: "x" }), service("app", { restartWith })])).differences;
   const before = (verb: string, path: string) => [{ what: `${verb}: ${path} would change before` }];
@@ -135,7 +136,7 @@ Deno.test("a restart is foreseen where a step before would change what the servi
   assertEquals(differences, before("reload", "/etc/app.conf"));
 });
 
-Deno.test("what is in a folder that goes is foreseen to change", async () => {
+Deno.test("what is in a folder that goes is predicted to change", async () => {
   const app = () => new StubContainer(on(/^p=/, "a folder\n"), on("systemctl show", unit), on("id=", ""));
   const reading = (path: string) => service("app", { restartWith: [path] });
   const restart = [{ what: "restart: /etc/app/conf would change before" }];
@@ -143,16 +144,16 @@ Deno.test("what is in a folder that goes is foreseen to change", async () => {
   assertEquals((await take(app(), [absent("/etc/app"), reading("/etc/app.conf")])).differences, []);
 });
 
-Deno.test("nothing is foreseen of steps that would change nothing, or that come later", async () => {
+Deno.test("nothing is predicted of steps that would change nothing, or that come later", async () => {
   const app = () => service("app", { restartWith: ["/etc/app.conf"] });
   const gone = absent("/etc/app.conf");
   assertEquals((await take(running(), [gone, app()])).differences, []);
   const later: Step[] = [app(), file("/etc/app.conf", { content: "x" })];
-  const { foreseen } = await take(running(), later);
-  assertEquals(foreseen, [{ path: "/etc/app.conf", content: true }]);
+  const { predicted } = await take(running(), later);
+  assertEquals(predicted, [{ path: "/etc/app.conf", content: true }]);
 });
 
-Deno.test("a script is foreseen to run again where a step before would change the content of an input", async () => {
+Deno.test("a script is predicted to run again where a step before would change the content of an input", async () => {
   const spec = { content: "index", inputs: ["/srv/documents"] };
   // What the marker has to say of the last run is not this test's to know: the step tells it.
   let digest = "-";

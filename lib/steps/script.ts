@@ -5,7 +5,7 @@
  */
 
 import { failureOf } from "../container/container.ts";
-import type { Step } from "../engine.ts";
+import type { Step } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { Secret } from "../secret.ts";
@@ -51,7 +51,7 @@ interface ScriptState {
   /** The digest of its last run that succeeded; `-` where there was none. */
   readonly marked: string;
   /** Whether steps before this one would change its inputs, in check mode. */
-  readonly foreseen: boolean;
+  readonly predicted: boolean;
 }
 
 /** Where it is noted that a script ran. */
@@ -102,9 +102,9 @@ export function script(title: string, spec: ScriptSpec): Step {
   const values = Object.entries(environment)
     .map(([name, value]) => [name, value instanceof Secret ? value.reveal() : value]);
 
-  function diff({ marked, digest, foreseen }: ScriptState): Difference[] {
+  function diff({ marked, digest, predicted }: ScriptState): Difference[] {
     if (marked === "-") return [{ what: "has not run yet" }];
-    if (when === "once" || (marked === digest && !foreseen)) return [];
+    if (when === "once" || (marked === digest && !predicted)) return [];
     return [{ what: "has changed since it ran, or something that it works with has" }];
   }
 
@@ -123,8 +123,10 @@ export function script(title: string, spec: ScriptSpec): Step {
       );
       const [its, marked = "", ...seen] = answer.split("\n");
       const all = [text, spec.interpreter, user, args, values, inputs, seen];
-      const foreseen = inputs.some((input) => at.foreseen.some((change) => change.content && concerns(input, change)));
-      const state = { content: text, marked, digest: await sha256(JSON.stringify(all)), foreseen };
+      const predicted = inputs.some((input) =>
+        at.predicted.some((change) => change.content && concerns(input, change))
+      );
+      const state = { content: text, marked, digest: await sha256(JSON.stringify(all)), predicted };
       if (its === "missing" && diff(state).length > 0) {
         throw new Failure(ExitCode.Step, `Cannot run the script as "${user}": the container has no such user`, {
           hint: "Make the user in a step before this one",

@@ -5,7 +5,7 @@
  */
 
 import { failureOf, type Output } from "../container/container.ts";
-import type { Reading, Step, Writing } from "../engine.ts";
+import type { Reading, Step, Writing } from "../step.ts";
 import { type CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";
@@ -56,7 +56,7 @@ interface ServiceState {
   /** What it reads and what has changed, or may have changed, since we started it last. */
   readonly changed: readonly string[];
   /** What it reads and what steps before this one would change, in check mode. */
-  readonly foreseen: readonly string[];
+  readonly predicted: readonly string[];
 }
 
 /** Where it is noted when a service was started last, as the time of an empty file. */
@@ -76,7 +76,7 @@ const YOUNG = 10;
  * A running service is restarted only when its unit file or something in `restartWith` has changed since this step started it. When
  * that was is the time of an empty file below `/var/lib/phoenix_setup/services`. A service that runs without such a note, started by
  * its package for instance, is restarted once: nobody knows what it has read; so is one whose files a backup has restored. What it
- * writes to itself does not belong into `restartWith`. Check mode foresees the restart also where it is a `file`, `tree`, `line`,
+ * writes to itself does not belong into `restartWith`. Check mode predicts the restart also where it is a `file`, `tree`, `line`,
  * `block` or `absent` before this step that would make the change, under the same path; what a command or a script would write, it
  * cannot know.
  *
@@ -140,11 +140,11 @@ done`,
       write: async (writing) => await unitFile!.apply(writing, found!),
       unit: parseUnit(output),
       changed: [...output.text.matchAll(/^changed=(.*)$/gm)].map(([, path]) => path!),
-      foreseen: inputs.filter((input) => at.foreseen.some((change) => concerns(input, change))),
+      predicted: inputs.filter((input) => at.predicted.some((change) => concerns(input, change))),
     };
   }
 
-  function diff({ unitFile, unit, changed, foreseen }: ServiceState): Difference[] {
+  function diff({ unitFile, unit, changed, predicted }: ServiceState): Difference[] {
     const differences = unitFile.map((one) => ({ ...one, what: one.what === "file" ? "unit" : `unit: ${one.what}` }));
     const compare = (what: string, from: string, to: string) => {
       if (from !== to) differences.push({ what, from, to });
@@ -164,7 +164,7 @@ done`,
       for (const path of all) {
         differences.push({ what: `${verbFor([path])}: ${path} has changed since its last start` });
       }
-      for (const path of foreseen) {
+      for (const path of predicted) {
         if (!all.has(path)) differences.push({ what: `${verbFor([path])}: ${path} would change before` });
       }
       if (isYoung(unit!)) {
@@ -357,9 +357,14 @@ function reason(result: string, mainCode: string, mainStatus: string): string {
   return result;
 }
 
-/** The last lines of a unit's journal. */
+/**
+ * The last lines of a unit's journal: what it wrote, and what systemd wrote about it. `journalctl -u` leaves out what a process said
+ * that had ended before journald could tell whose it was, such as systemd's own "Failed at step EXEC"; root's label counts here.
+ */
 export async function journalOf(at: Reading, name: string, count: number): Promise<Output> {
-  return await at.container.read(sh`journalctl -q -u ${name} -n ${count} --no-pager`, { codes: "any" });
+  const about = (field: string) => ["_UID=0", `${field}=${name}`];
+  const entries = [`_SYSTEMD_UNIT=${name}`, "+", ...about("UNIT"), "+", ...about("OBJECT_SYSTEMD_UNIT")];
+  return await at.container.read(sh`journalctl -q -n ${count} --no-pager ${entries}`, { codes: "any" });
 }
 
 /** A failure with the end of the unit's journal for evidence. */

@@ -118,7 +118,10 @@ Deno.test("a service that fails, ends or crashes after its start is an error wit
     const error = await assertRejects(() => ensure(service("app"), container), StepFailed);
     assertStringIncludes(error.message, `The service "app" ${expected}`);
     const { command, stdout } = (error.cause as CommandFailed).evidence;
-    assertEquals([command, stdout], ["journalctl -q -u app.service -n 20 --no-pager", "app[12]: cannot bind\n"]);
+    assertEquals([command, stdout], [
+      "journalctl -q -n 20 --no-pager _SYSTEMD_UNIT=app.service + _UID=0 UNIT=app.service + _UID=0 OBJECT_SYSTEMD_UNIT=app.service",
+      "app[12]: cannot bind\n",
+    ]);
   }
 });
 

@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { Reading, Step, Writing } from "../engine.ts";
+import type { Reading, Step, Writing } from "../step.ts";
 import { ExitCode, Failure, messageOf, SessionLost } from "../errors.ts";
 import { isLocked, type PctResult } from "../container/pct.ts";
-import { stoppedMarker } from "../run/setup.ts";
+import { stoppedMarker } from "../host/paths.ts";
 import { sh } from "../shell.ts";
 import { type Duration, milliseconds } from "../time.ts";
 import { waitUntil } from "./support/poll.ts";

@@ -6,7 +6,7 @@
  */
 
 import { head } from "../text.ts";
-import type { Reading, Step } from "../engine.ts";
+import type { Reading, Step } from "../step.ts";
 import { CommandFailed, ExitCode } from "../errors.ts";
 import { type Script, sh } from "../shell.ts";
 import { requirePath } from "./support/path.ts";

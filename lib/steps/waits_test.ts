@@ -1,7 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { withSteppingClock } from "../../tests/support/clock.ts";
 import { type Answer, ensure, on, StubContainer } from "../../tests/support/stubs.ts";
-import { type Reading, StepFailed } from "../engine.ts";
+import { StepFailed } from "../engine.ts";
+import type { Reading } from "../step.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import { sh } from "../shell.ts";

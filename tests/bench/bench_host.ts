@@ -5,8 +5,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import type { Result } from "../hosts/simulated/simulated_host.ts";
-import type { TrialHost } from "../hosts/lab/lab_host.ts";
+import type { ProxmoxHost, Result } from "../hosts/host.ts";
 import { beginHost, PORTAINER } from "../support/test_host.ts";
 import { timed } from "./measure.ts";
 
@@ -26,7 +25,7 @@ export interface Program {
 
 /** A host, simulated or of the lab, whose container 901 can be put back into the state that it had at first. */
 export class BenchHost implements AsyncDisposable {
-  private constructor(readonly host: TrialHost) {}
+  private constructor(readonly host: ProxmoxHost) {}
 
   /** Boots a host; its container is one in which the twenty steps have all something to change. */
   static async begin(): Promise<BenchHost> {

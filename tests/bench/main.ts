@@ -18,7 +18,7 @@ import { dirname } from "@std/path";
 import { pathFromCaller } from "../../bin/compile.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { buildLab, LAB, runInLab } from "../hosts/lab/main.ts";
-import { isLab, obstacle, project } from "../support/test_host.ts";
+import { isLab, project, skipReason } from "../support/test_host.ts";
 import type { Bench } from "./bench.ts";
 import { BenchHost } from "./bench_host.ts";
 import { files } from "./files.ts";
@@ -58,7 +58,7 @@ async function bench(args: string[]): Promise<number> {
     console.error(USAGE);
     return values.help ? 0 : 1;
   }
-  if (obstacle !== undefined) throw new Error(`Cannot measure anything here: the simulated host ${obstacle}`);
+  if (skipReason !== undefined) throw new Error(`Cannot measure anything here: the simulated host ${skipReason}`);
   if (values.lab && !isLab) {
     const missing = await buildLab(LAB);
     if (missing !== undefined) throw new Error(`No lab can be made on this machine: ${missing}`);

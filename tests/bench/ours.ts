@@ -7,7 +7,8 @@
 import { dirname } from "@std/path";
 import { build } from "../../bin/compile.ts";
 import { importArguments } from "../../bin/toolchain.ts";
-import { permissionsOf, type Setup } from "../../lib/run/setup.ts";
+import type { Setup } from "../../lib/run/setup.ts";
+import { permissionsOf } from "../../lib/run/permission.ts";
 import { denortMissing } from "../support/denort.ts";
 import { folder, type Program } from "./bench_host.ts";
 

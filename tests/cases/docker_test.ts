@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { imageArchive } from "../hosts/simulated/docker/images.ts";
 import type { KnownImage } from "../hosts/simulated/docker/registry.ts";
-import { testOnHost, type Trial, type TrialRun } from "../support/test_host.ts";
+import { type TestHost, testOnHost, type TestRun } from "../support/test_host.ts";
 
 const DOCKER = "/var/lib/docker";
 
@@ -22,86 +22,90 @@ function app(more: Partial<KnownImage> = {}): KnownImage {
 }
 
 /** What a check and then a run said of each step; the check has to have changed nothing. */
-async function checkAndRun(trial: Trial, setup: string, state: string): Promise<[checked: TrialRun, done: TrialRun]> {
-  const before = await trial.inside(state);
-  const checked = await trial.run(setup, ["--check", String(trial.ctid)]);
-  assertEquals(await trial.inside(state), before);
-  return [checked, await trial.run(setup)];
+async function checkAndRun(
+  testHost: TestHost,
+  setup: string,
+  state: string,
+): Promise<[checked: TestRun, done: TestRun]> {
+  const before = await testHost.inside(state);
+  const checked = await testHost.run(setup, ["--check", String(testHost.ctid)]);
+  assertEquals(await testHost.inside(state), before);
+  return [checked, await testHost.run(setup)];
 }
 
 // Requirements, section 2: "Pulling/Loading Docker Images"; DESIGN 4: secrets.
-testOnHost("an image of a registry that wants a login", async (trial, t) => {
+testOnHost("an image of a registry that wants a login", async (testHost, t) => {
   const token = "dckr_pat_Gp4!x";
-  await Deno.writeTextFile(`${trial.host.etc}/phoenix_docker_token.conf`, `DOCKER_TOKEN=${token}\n`);
+  await Deno.writeTextFile(`${testHost.host.etc}/phoenix_docker_token.conf`, `DOCKER_TOKEN=${token}\n`);
   // Written from outside, as the arguments of every `pct` are looked through in the end.
   const knows = async (password: string, knobs = {}) => {
     const images = { "registry.lan:5000/team/app:1": app({ private: true }) };
     const logins = { "registry.lan:5000": { phoenix: password } };
-    await Deno.mkdir(trial.host.rootfs(901) + DOCKER, { recursive: true });
+    await Deno.mkdir(testHost.host.rootfs(901) + DOCKER, { recursive: true });
     for (const [name, value] of Object.entries({ registry: { images, logins }, knobs })) {
-      await Deno.writeTextFile(`${trial.host.rootfs(901)}${DOCKER}/${name}.json`, JSON.stringify(value));
+      await Deno.writeTextFile(`${testHost.host.rootfs(901)}${DOCKER}/${name}.json`, JSON.stringify(value));
     }
   };
   const title = "image registry.lan:5000/team/app:1";
-  const setup = await trial.setup(`
+  const setup = await testHost.setup(`
     const token = await secret("Docker token", { file: "/usr/local/phoenix_hypervisor/etc/phoenix_docker_token.conf" });
     await ensure(docker.image("registry.lan:5000/team/app:1", { login: { username: "phoenix", token } }));`);
   const emitted: string[] = [];
-  const forget = (run: TrialRun) => {
+  const forget = (run: TestRun) => {
     emitted.push(run.stdout, run.stderr);
     return run;
   };
 
   await t.step("a login that is refused fails the step, which is not tried again", async () => {
     await knows("another");
-    const { code, stderr } = forget(await trial.run(setup));
+    const { code, stderr } = forget(await testHost.run(setup));
     assertEquals(code, 4);
     assertStringIncludes(stderr, 'Cannot log in to registry.lan:5000 as "phoenix"');
   });
 
   await t.step("it is pulled when the network is back, and left alone from then on", async () => {
     await knows(token, { pull: { error: "timeout", times: 1 } });
-    const [checked, done] = await checkAndRun(trial, setup, "docker images -q");
+    const [checked, done] = await checkAndRun(testHost, setup, "docker images -q");
     assertEquals([checked.code, forget(checked).outcomes[title]], [10, "would change"]);
     assertEquals([done.code, forget(done).outcomes[title]], [0, "changed"], done.stdout + done.stderr);
-    assertEquals(forget(await trial.run(setup)).outcomes[title], "unchanged");
+    assertEquals(forget(await testHost.run(setup)).outcomes[title], "unchanged");
   });
 
   await t.step("a run that is ended during the pull leaves nothing of the login either", async () => {
-    await trial.inside("docker rmi -f registry.lan:5000/team/app:1");
+    await testHost.inside("docker rmi -f registry.lan:5000/team/app:1");
     await knows(token, { pull: { delay: 20_000 } });
-    const child = trial.host.command(Deno.execPath(), [...await trial.deno(setup), "901"], {
+    const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
       stdout: "null",
       stderr: "null",
     }).spawn();
-    await trial.inside(
+    await testHost.inside(
       "i=0; until ls /dev/shm/phoenix_setup_docker.*/config.json || [ $i = 100 ]; do sleep 0.1; i=$((i+1)); done",
     );
     child.kill("SIGTERM");
     assertEquals((await child.status).code, 143);
-    assertEquals(await trial.inside("ls -A /dev/shm; docker images -q"), "");
+    assertEquals(await testHost.inside("ls -A /dev/shm; docker images -q"), "");
     await knows(token);
   });
 
   await t.step("the token is nowhere: not inside, not in what was emitted, not in an argument", async () => {
     const forms = [token, new TextEncoder().encode(`phoenix:${token}`).toBase64()];
     const places = ["/root", "/tmp", "/run", "/dev/shm", "/var", "/etc"];
-    const { stdout } = await trial.host.run(
+    const { stdout } = await testHost.host.run(
       "/usr/sbin/pct",
       ["exec", "901", "--", "grep", "-rlsF", "-f", "-", "--", ...places],
       { stdin: forms.join("\n") },
     );
     assertEquals(stdout, `${DOCKER}/registry.json\n`);
-    assertEquals(await trial.inside("ls -dA /dev/shm/* /run/phoenix* /tmp/phoenix* 2>/dev/null || true"), "");
-    const log = await Deno.readTextFile(trial.host.logFile);
-    const calls = await Deno.readTextFile(`${trial.host.stateDirectory}/pct.log`);
+    assertEquals(await testHost.inside("ls -dA /dev/shm/* /run/phoenix* /tmp/phoenix* 2>/dev/null || true"), "");
+    const log = await Deno.readTextFile(testHost.host.logFile);
+    const calls = await Deno.readTextFile(`${testHost.host.stateDirectory}/pct.log`);
     for (const form of forms) assert(![...emitted, log, calls].join("\n").includes(form));
   });
 });
 
 // A second run sends nothing: an image is recognised by its id, which the archive tells.
-testOnHost("an image from an archive on the host", async (trial, t) => {
-  const folder = `${trial.host.etc}/proxmox_docker_images`;
+testOnHost("an image from an archive on the host", async (testHost, t) => {
+  const folder = `${testHost.host.etc}/proxmox_docker_images`;
   await Deno.mkdir(folder, { recursive: true });
   const { archive, id } = await imageArchive(app(), ["models/server:3"]);
   await Deno.writeFile(`${folder}/server.tar`, archive);
@@ -109,54 +113,54 @@ testOnHost("an image from an archive on the host", async (trial, t) => {
   await Deno.writeFile(`${folder}/server.tar.gz`, zipped);
   const path = "/usr/local/phoenix_hypervisor/etc/proxmox_docker_images";
   const setupOf = (file: string, name = "models/server:3") =>
-    trial.setup(`await ensure(docker.loadedImage("${name}", { archive: "${path}/${file}" }));`);
+    testHost.setup(`await ensure(docker.loadedImage("${name}", { archive: "${path}/${file}" }));`);
   const images = "docker images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' | sort";
   const title = `image models/server:3 from ${path}/server.tar`;
   const setup = await setupOf("server.tar");
 
   await t.step("is loaded where it is missing, and not sent again", async () => {
-    const [checked, done] = await checkAndRun(trial, setup, images);
+    const [checked, done] = await checkAndRun(testHost, setup, images);
     assertEquals([checked.code, checked.outcomes[title]], [10, "would change"]);
     assertStringIncludes(checked.stdout, `    image: ${id.slice(7, 19)}\n`);
     assertEquals([done.code, done.outcomes[title]], [0, "changed"], done.stdout + done.stderr);
-    assertEquals(await trial.inside(images), `models/server:3 ${id}`);
-    for (const again of await checkAndRun(trial, setup, images)) {
+    assertEquals(await testHost.inside(images), `models/server:3 ${id}`);
+    for (const again of await checkAndRun(testHost, setup, images)) {
       assertEquals([again.code, again.outcomes[title], again.pctProcesses], [0, "unchanged", 2]);
     }
   });
 
   await t.step("takes its name back from another image, without being sent again", async () => {
-    await trial.inside(
+    await testHost.inside(
       "docker tag models/server:3 keep:1; docker pull -q busybox:1.37; docker tag busybox:1.37 models/server:3",
     );
-    const [checked, done] = await checkAndRun(trial, setup, images);
+    const [checked, done] = await checkAndRun(testHost, setup, images);
     assertEquals([checked.code, done.code, done.pctProcesses], [10, 0, 2]);
     assertEquals(done.outcomes[title], "changed");
-    assertStringIncludes(await trial.inside(images), `models/server:3 ${id}`);
+    assertStringIncludes(await testHost.inside(images), `models/server:3 ${id}`);
   });
 
   await t.step("is loaded under another name from a compressed archive", async () => {
-    await trial.inside("docker rmi -f models/server:3 keep:1");
+    await testHost.inside("docker rmi -f models/server:3 keep:1");
     const other = await setupOf("server.tar.gz", "local/server");
-    assertEquals((await trial.run(other)).code, 0);
-    assertStringIncludes(await trial.inside(images), `local/server:latest ${id}`);
-    assertEquals(Object.values((await trial.run(other)).outcomes), ["unchanged"]);
+    assertEquals((await testHost.run(other)).code, 0);
+    assertStringIncludes(await testHost.inside(images), `local/server:latest ${id}`);
+    assertEquals(Object.values((await testHost.run(other)).outcomes), ["unchanged"]);
   });
 
   // The first of two steps makes it possible to look at the second one.
   await t.step("is pulled by its digest, once, by an engine that has to be started", async () => {
     const [digest] = JSON.parse(
-      await trial.inside("docker image inspect --format '{{json .RepoDigests}}' busybox:1.37"),
+      await testHost.inside("docker image inspect --format '{{json .RepoDigests}}' busybox:1.37"),
     );
     // A real engine is started by its socket as soon as it is asked; the stand-in has none.
-    await trial.inside("docker rmi -f busybox:1.37; systemctl stop docker.socket docker || systemctl stop docker");
-    const pulled = await trial.setup(`await ensure(docker.engine()); await ensure(docker.image("${digest}"));`);
+    await testHost.inside("docker rmi -f busybox:1.37; systemctl stop docker.socket docker || systemctl stop docker");
+    const pulled = await testHost.setup(`await ensure(docker.engine()); await ensure(docker.image("${digest}"));`);
     const titles = ["Docker engine answers", `image ${digest}`];
-    const outcomes = (run: TrialRun) => [run.code, ...titles.map((title) => run.outcomes[title])];
-    const [checked, done] = await checkAndRun(trial, pulled, "systemctl is-active docker || true");
+    const outcomes = (run: TestRun) => [run.code, ...titles.map((title) => run.outcomes[title])];
+    const [checked, done] = await checkAndRun(testHost, pulled, "systemctl is-active docker || true");
     assertEquals(outcomes(checked), [10, "would change", "would change"]);
     assertEquals(outcomes(done), [0, "changed", "changed"]);
-    for (const again of await checkAndRun(trial, pulled, "docker images -q")) {
+    for (const again of await checkAndRun(testHost, pulled, "docker images -q")) {
       assertEquals(outcomes(again), [0, "unchanged", "unchanged"]);
     }
   });
@@ -166,16 +170,16 @@ testOnHost("an image from an archive on the host", async (trial, t) => {
     for (
       const [file, why] of [["cut.tar", "it is cut off after 2000 bytes"], ["none.tar", "There is no archive"]] as const
     ) {
-      const { code, stderr, pctProcesses } = await trial.run(await setupOf(file));
+      const { code, stderr, pctProcesses } = await testHost.run(await setupOf(file));
       assertEquals([code, pctProcesses], [4, 2]);
       assertStringIncludes(stderr, why);
     }
   });
 
   await t.step("is refused, with nothing fetched, when there is no room for it", async () => {
-    await trial.host.setFault("small-disk", 4);
-    await trial.restart();
-    await trial.inside(`systemctl stop docker
+    await testHost.host.setFault("small-disk", 4);
+    await testHost.restart();
+    await testHost.inside(`systemctl stop docker
       mv ${DOCKER} /opt/small/docker && ln -s /opt/small/docker ${DOCKER} && systemctl start docker
       docker rmi -f $(docker images -q)`);
     // Zeros after the end of a tar archive belong to nothing in it.
@@ -189,22 +193,22 @@ testOnHost("an image from an archive on the host", async (trial, t) => {
         [`docker.loadedImage("models/server:3", { archive: "${path}/padded.tar" })`, 8],
       ]
     ) {
-      const { code, stderr, pctProcesses } = await trial.run(await trial.setup(`await ensure(${step});`));
+      const { code, stderr, pctProcesses } = await testHost.run(await testHost.setup(`await ensure(${step});`));
       assertEquals([code, pctProcesses], [4, 2]);
       assertMatch(stderr, RegExp(`Only [0-3] MiB are free for Docker .*, expected at least ${least} MiB`));
       assertStringIncludes(stderr, "pct resize 901 rootfs +8G");
     }
-    assertEquals(await trial.inside("docker images -q; docker ps -aq"), "");
+    assertEquals(await testHost.inside("docker images -q; docker ps -aq"), "");
   });
 });
 
-testOnHost("containers with networks, health and files that they read, and without", async (trial, t) => {
+testOnHost("containers with networks, health and files that they read, and without", async (testHost, t) => {
   const behaviour = { health: { after: 300 } };
-  await trial.inside(`mkdir -p ${DOCKER} && cat >${DOCKER}/registry.json <<'END'
+  await testHost.inside(`mkdir -p ${DOCKER} && cat >${DOCKER}/registry.json <<'END'
 ${JSON.stringify({ images: { "app:1": app({ behaviour }) } })}
 END`);
   const setup = (content: string, more = "") =>
-    trial.setup(`
+    testHost.setup(`
     await ensure(file("/etc/app/app.conf", { content: "${content}\\n" }));
     await ensure(docker.network("models"));
     await ensure(docker.container("app", {
@@ -213,97 +217,99 @@ END`);
     }));`);
   const state =
     "docker container inspect --format '{{.Id}} {{.State.StartedAt}}' app 2>/dev/null; docker network ls --format '{{.Name}}'; cat /var/lib/phoenix_setup/docker/app 2>/dev/null; true";
-  const id = () => trial.inside("docker container inspect --format '{{.Id}} {{.State.StartedAt}}' app");
+  const id = () => testHost.inside("docker container inspect --format '{{.Id}} {{.State.StartedAt}}' app");
   const titles = ["file /etc/app/app.conf", "Docker network models", "container app"];
-  const outcomes = (run: TrialRun) => titles.map((title) => run.outcomes[title]);
+  const outcomes = (run: TestRun) => titles.map((title) => run.outcomes[title]);
 
   await t.step("are made from nothing, once", async () => {
-    const [checked, done] = await checkAndRun(trial, await setup("one"), state);
+    const [checked, done] = await checkAndRun(testHost, await setup("one"), state);
     assertEquals([checked.code, outcomes(checked)], [10, Array(3).fill("would change")]);
     assertEquals([done.code, outcomes(done)], [0, Array(3).fill("changed")], done.stdout + done.stderr);
-    for (const again of await checkAndRun(trial, await setup("one"), state)) {
+    for (const again of await checkAndRun(testHost, await setup("one"), state)) {
       assertEquals([again.code, outcomes(again)], [0, Array(3).fill("unchanged")]);
     }
     assertEquals(
-      await trial.inside(
+      await testHost.inside(
         "docker container inspect --format '{{json .NetworkSettings.Networks}}' app | tr , '\\n' | grep -c IPAMConfig",
       ),
       "2",
     );
     // The hash of a short secret is as good as the secret.
-    assertEquals(await trial.inside("stat -c %a /var/lib/phoenix_setup/docker/app"), "600");
+    assertEquals(await testHost.inside("stat -c %a /var/lib/phoenix_setup/docker/app"), "600");
   });
 
   await t.step("are restarted, not replaced, when a file has changed", async () => {
     const [before] = (await id()).split(" ");
-    const [checked, done] = await checkAndRun(trial, await setup("two"), state);
+    const [checked, done] = await checkAndRun(testHost, await setup("two"), state);
     assertEquals([checked.code, outcomes(checked)], [10, ["would change", "unchanged", "would change"]]);
     assertStringIncludes(checked.stdout, "restart: /etc/app would change before");
     assertEquals([done.code, outcomes(done)], [0, ["changed", "unchanged", "changed"]], done.stdout + done.stderr);
     assertStringIncludes(done.stdout, "restart: /etc/app has changed since its last start");
     assertEquals((await id()).split(" ")[0], before);
-    assertEquals(outcomes(await trial.run(await setup("two"))), Array(3).fill("unchanged"));
+    assertEquals(outcomes(await testHost.run(await setup("two"))), Array(3).fill("unchanged"));
   });
 
   await t.step("are replaced when they are not as stated", async () => {
     const [before] = (await id()).split(" ");
     const wanted = await setup("two", `entrypoint: "/app2",`);
-    const [checked, done] = await checkAndRun(trial, wanted, state);
+    const [checked, done] = await checkAndRun(testHost, wanted, state);
     assertEquals([outcomes(checked)[2], outcomes(done)[2], done.code], ["would change", "changed", 0]);
     assertStringIncludes(done.stdout, "entrypoint: /app -> /app2");
     assert((await id()).split(" ")[0] !== before);
-    assertEquals(outcomes(await trial.run(wanted)), Array(3).fill("unchanged"));
+    assertEquals(outcomes(await testHost.run(wanted)), Array(3).fill("unchanged"));
   });
 
   await t.step("are removed, and the image is kept", async () => {
-    const gone = await trial.setup(`await ensure(docker.absent("app"));`);
-    const [checked, done] = await checkAndRun(trial, gone, state);
+    const gone = await testHost.setup(`await ensure(docker.absent("app"));`);
+    const [checked, done] = await checkAndRun(testHost, gone, state);
     assertEquals([checked.code, done.code, done.outcomes["no container app"]], [10, 0, "changed"], done.stderr);
     assertEquals(
-      await trial.inside("docker ps -aq; docker images --format '{{.Repository}}'; ls /var/lib/phoenix_setup/docker"),
+      await testHost.inside(
+        "docker ps -aq; docker images --format '{{.Repository}}'; ls /var/lib/phoenix_setup/docker",
+      ),
       "app",
     );
-    assertEquals((await trial.run(gone)).outcomes["no container app"], "unchanged");
+    assertEquals((await testHost.run(gone)).outcomes["no container app"], "unchanged");
   });
 });
 
 const LLAMA = { ctid: 904, hostname: "llamacppTemplate", ip: "10.0.0.112" };
 
 // Issue: a hard assertion. The simulated host gives a container the GPUs that the configuration of the fleet says.
-testOnHost("GPUs that the container is given, and Docker's containers in it", async (trial, t) => {
-  const setup = await trial.setup(`
+testOnHost("GPUs that the container is given, and Docker's containers in it", async (testHost, t) => {
+  const setup = await testHost.setup(`
     await ensure(gpu.visible({ indices: config.gpus, driver: config.nvidiaDriverVersion }));
     await ensure(gpu.inDocker({ image: "nvidia/cuda:12.9.1-base-ubuntu24.04", count: config.gpus.length }));`);
   const titles = ["GPU 0, 1 visible", "2 GPUs visible in nvidia/cuda:12.9.1-base-ubuntu24.04"];
-  const outcomes = (run: TrialRun) => titles.map((title) => run.outcomes[title]);
+  const outcomes = (run: TestRun) => titles.map((title) => run.outcomes[title]);
   const state = "docker images -q; find /var/lib/phoenix_setup -type f 2>/dev/null; true";
   const restart = async () => {
-    for (const command of ["stop", "start"]) await trial.host.run("/usr/sbin/pct", [command, "904"]);
+    for (const command of ["stop", "start"]) await testHost.host.run("/usr/sbin/pct", [command, "904"]);
     // pct does not wait for services.
-    await trial.inside("i=0; until docker version >/dev/null 2>&1 || [ $i = 200 ]; do sleep 0.05; i=$((i+1)); done");
+    await testHost.inside("i=0; until docker version >/dev/null 2>&1 || [ $i = 200 ]; do sleep 0.05; i=$((i+1)); done");
   };
 
   await t.step("are seen, which is tried in Docker once", async () => {
-    const [checked, done] = await checkAndRun(trial, setup, state);
+    const [checked, done] = await checkAndRun(testHost, setup, state);
     assertEquals([checked.code, outcomes(checked)], [10, ["unchanged", "would change"]], checked.stderr);
     assertEquals([done.code, outcomes(done)], [0, ["unchanged", "changed"]], done.stdout + done.stderr);
-    for (const again of await checkAndRun(trial, setup, state)) {
+    for (const again of await checkAndRun(testHost, setup, state)) {
       assertEquals([again.code, outcomes(again)], [0, ["unchanged", "unchanged"]]);
     }
-    assertEquals(await trial.inside("docker ps -aq"), "");
+    assertEquals(await testHost.inside("docker ps -aq"), "");
   });
 
   await t.step("are tried again with another image, toolkit or driver", async () => {
-    await trial.inside("echo >>/etc/nvidia-container-runtime/config.toml");
-    assertEquals(outcomes(await trial.run(setup)), ["unchanged", "changed"]);
-    await trial.inside("docker rmi -f nvidia/cuda:12.9.1-base-ubuntu24.04");
-    assertEquals(outcomes(await trial.run(setup)), ["unchanged", "changed"]);
-    assertEquals(outcomes(await trial.run(setup)), ["unchanged", "unchanged"]);
+    await testHost.inside("echo >>/etc/nvidia-container-runtime/config.toml");
+    assertEquals(outcomes(await testHost.run(setup)), ["unchanged", "changed"]);
+    await testHost.inside("docker rmi -f nvidia/cuda:12.9.1-base-ubuntu24.04");
+    assertEquals(outcomes(await testHost.run(setup)), ["unchanged", "changed"]);
+    assertEquals(outcomes(await testHost.run(setup)), ["unchanged", "unchanged"]);
   });
 
   // No run can change it: check mode does not say that one would.
   const fails = async (what: string, hint: string) => {
-    for (const run of await checkAndRun(trial, setup, state)) {
+    for (const run of await checkAndRun(testHost, setup, state)) {
       assertEquals([run.code, run.outcomes[titles[0]!]], [4, "failed"]);
       assertStringIncludes(run.stderr, what);
       assertStringIncludes(run.stderr, hint);
@@ -312,22 +318,22 @@ testOnHost("GPUs that the container is given, and Docker's containers in it", as
 
   await t.step("fail the run when the libraries inside are others", async () => {
     const library = "/usr/lib/*/libnvidia-ml.so.1";
-    await trial.inside(
+    await testHost.inside(
       `cd $(dirname ${library}) && touch libnvidia-ml.so.575.64.03 && ln -sf libnvidia-ml.so.575.64.03 libnvidia-ml.so.1`,
     );
     await fails("NVIDIA libraries inside: 575.64.03 -> 580.76.05", "Install the libraries of 580.76.05 inside");
-    await trial.inside(`ln -sf libnvidia-ml.so.580.76.05 ${library}`);
+    await testHost.inside(`ln -sf libnvidia-ml.so.580.76.05 ${library}`);
   });
 
   await t.step("fail the run when nvidia-smi is missing", async () => {
-    await trial.inside("mv /usr/bin/nvidia-smi /root/");
+    await testHost.inside("mv /usr/bin/nvidia-smi /root/");
     await fails("nvidia-smi: not installed -> lists 2 GPUs", "Install the libraries");
-    await trial.inside("mv /root/nvidia-smi /usr/bin/");
-    assertEquals((await trial.run(setup)).code, 0);
+    await testHost.inside("mv /root/nvidia-smi /usr/bin/");
+    assertEquals((await testHost.run(setup)).code, 0);
   });
 
   await t.step("fail the run when the host has another driver", async () => {
-    const fault = `${trial.host.stateDirectory}/faults/nvidia-driver`;
+    const fault = `${testHost.host.stateDirectory}/faults/nvidia-driver`;
     await Deno.writeTextFile(fault, "590.44.01\n");
     await restart();
     await fails("NVIDIA driver of the host: 590.44.01 -> 580.76.05", 'state 590.44.01 as "nvidia_driver_version"');
@@ -335,20 +341,20 @@ testOnHost("GPUs that the container is given, and Docker's containers in it", as
   });
 
   await t.step("fail the run when a device is not passed through", async () => {
-    const conf = await Deno.readTextFile(trial.host.conf(904));
-    await Deno.writeTextFile(trial.host.conf(904), conf.replace(/^.*\/dev\/nvidia1 .*\n/m, ""));
+    const conf = await Deno.readTextFile(testHost.host.conf(904));
+    await Deno.writeTextFile(testHost.host.conf(904), conf.replace(/^.*\/dev\/nvidia1 .*\n/m, ""));
     await restart();
     await fails("/dev/nvidia1: missing -> usable", "Pass the devices through to the container");
-    await Deno.writeTextFile(trial.host.conf(904), conf);
+    await Deno.writeTextFile(testHost.host.conf(904), conf);
     await restart();
-    assertEquals((await trial.run(setup)).code, 0);
+    assertEquals((await testHost.run(setup)).code, 0);
   });
 }, LLAMA);
 
-testOnHost("a container without a GPU has none to show", async (trial) => {
-  const setup = await trial.setup(`
+testOnHost("a container without a GPU has none to show", async (testHost) => {
+  const setup = await testHost.setup(`
     await ensure(gpu.visible({ indices: [0] }));`);
-  const { code, stderr } = await trial.run(setup);
+  const { code, stderr } = await testHost.run(setup);
   assertEquals(code, 4);
   for (
     const what of [

@@ -6,9 +6,9 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { importArguments } from "../../bin/toolchain.ts";
-import { obstacle, project, testOnHost } from "../support/test_host.ts";
+import { project, skipReason, testOnHost } from "../support/test_host.ts";
 
-testOnHost("901: first run, second run, check mode, and after somebody changed things", async (trial, t) => {
+testOnHost("901: first run, second run, check mode, and after somebody changed things", async (testHost, t) => {
   const titles = [
     "Docker engine answers",
     "image portainer/portainer-ce:2.33.1",
@@ -18,10 +18,10 @@ testOnHost("901: first run, second run, check mode, and after somebody changed t
   ];
 
   await t.step("check mode before the first run tells what would change, and changes nothing", async () => {
-    const before = await trial.inside(
+    const before = await testHost.inside(
       "find / -xdev -newermt '-1 second' -type f 2>/dev/null | sort; docker ps -aq; docker images -q",
     );
-    const { code, outcomes, stdout } = await trial.run(undefined, ["--check", "901"]);
+    const { code, outcomes, stdout } = await testHost.run(undefined, ["--check", "901"]);
     assertEquals(code, 10);
     assertEquals(outcomes[titles[0]!], "unchanged");
     assertEquals(titles.slice(1).map((title) => outcomes[title]), [
@@ -32,68 +32,68 @@ testOnHost("901: first run, second run, check mode, and after somebody changed t
     ]);
     assertStringIncludes(stdout, "container: running portainer/portainer-ce:2.33.1");
     assertEquals(
-      await trial.inside("docker ps -aq; docker images -q"),
+      await testHost.inside("docker ps -aq; docker images -q"),
       before.split("\n").filter((line) => !line.startsWith("/")).join("\n"),
     );
   });
 
   await t.step("the first run sets it up and says so last, also in the central log", async () => {
-    const { code, outcomes, stdout, stderr } = await trial.run();
+    const { code, outcomes, stdout, stderr } = await testHost.run();
     assertEquals([code, stderr], [0, ""]);
     assertEquals([outcomes[titles[1]!], outcomes[titles[2]!]], ["changed", "changed"]);
     const last = /Specific setup for container 901 completed successfully\n$/;
     assertMatch(stdout, last);
-    assertMatch(await Deno.readTextFile(trial.host.logFile), last);
+    assertMatch(await Deno.readTextFile(testHost.host.logFile), last);
   });
 
   await t.step("the second run changes nothing, and takes two processes of pct", async () => {
-    const { code, outcomes, pctProcesses } = await trial.run();
+    const { code, outcomes, pctProcesses } = await testHost.run();
     assertEquals(code, 0);
     assertEquals(outcomes, Object.fromEntries(titles.map((title) => [title, "unchanged"])));
     assertEquals(pctProcesses, 2);
-    assertEquals((await trial.run(undefined, ["901", "--check"])).code, 0);
+    assertEquals((await testHost.run(undefined, ["901", "--check"])).code, 0);
   });
 
   await t.step("a container that was stopped is started, one that differs is replaced with its data kept", async () => {
-    await trial.inside(
+    await testHost.inside(
       "docker stop portainer; echo kept >$(docker volume inspect -f '{{.Mountpoint}}' portainer_data 2>/dev/null || docker volume inspect portainer_data | sed -n 's/.*\"Mountpoint\": \"\\(.*\\)\".*/\\1/p')/mark",
     );
-    assertEquals((await trial.run()).outcomes["container portainer"], "changed");
-    await trial.inside(
+    assertEquals((await testHost.run()).outcomes["container portainer"], "changed");
+    await testHost.inside(
       "docker rm -f portainer; docker create --name portainer -p 9443:9443 -v portainer_data:/data portainer/portainer-ce:2.33.1; docker start portainer",
     );
-    const { code, stdout } = await trial.run();
+    const { code, stdout } = await testHost.run();
     assertEquals(code, 0);
     assertStringIncludes(stdout, "ports: 9443:9443 -> 9001:9001, 9443:9443");
     assertStringIncludes(stdout, "restart: no -> always");
-    assertEquals(await trial.inside("cat /var/lib/docker/volumes/portainer_data/_data/mark"), "kept");
-    assertEquals(await trial.inside("docker ps -a --format '{{.Names}}'"), "portainer");
-    assertEquals((await trial.run()).outcomes["container portainer"], "unchanged");
+    assertEquals(await testHost.inside("cat /var/lib/docker/volumes/portainer_data/_data/mark"), "kept");
+    assertEquals(await testHost.inside("docker ps -a --format '{{.Names}}'"), "portainer");
+    assertEquals((await testHost.run()).outcomes["container portainer"], "unchanged");
   });
 });
 
-testOnHost("what is refused before anything is touched", async (trial, t) => {
+testOnHost("what is refused before anything is touched", async (testHost, t) => {
   await t.step("a container that is stopped: exit code 3", async () => {
-    await trial.host.run("/usr/sbin/pct", ["stop", "901"]);
-    const { code, stderr } = await trial.run();
+    await testHost.host.run("/usr/sbin/pct", ["stop", "901"]);
+    const { code, stderr } = await testHost.run();
     assertEquals(code, 3);
     assertStringIncludes(stderr, "Container 901 is stopped");
-    await trial.host.run("/usr/sbin/pct", ["start", "901"]);
+    await testHost.host.run("/usr/sbin/pct", ["start", "901"]);
   });
 
   await t.step("a container of another name: exit code 3", async () => {
-    await trial.inside("hostname mailserver");
-    const { code, stderr } = await trial.run();
+    await testHost.inside("hostname mailserver");
+    const { code, stderr } = await testHost.run();
     assertEquals(code, 3);
     assertStringIncludes(stderr, 'its host name is "mailserver"');
-    await trial.inside("hostname Portainer");
+    await testHost.inside("hostname Portainer");
   });
 
   await t.step("a wrong configuration: exit code 2, with file, path, expected and found", async () => {
-    const file = `${trial.host.etc}/phoenix_hypervisor_config.json`;
+    const file = `${testHost.host.etc}/phoenix_hypervisor_config.json`;
     const right = await Deno.readTextFile(file);
     await Deno.writeTextFile(file, right.replace(/("portainer_server_port":) *\d+/, '$1 "9443"'));
-    const { code, stderr } = await trial.run();
+    const { code, stderr } = await testHost.run();
     assertEquals(code, 2);
     assertStringIncludes(stderr, `"/usr/local/phoenix_hypervisor/etc/phoenix_hypervisor_config.json"`);
     assertStringIncludes(
@@ -104,9 +104,9 @@ testOnHost("what is refused before anything is touched", async (trial, t) => {
   });
 
   await t.step("a container that does not exist: exit code 1 and pct's words", async () => {
-    await trial.host.run("/usr/sbin/pct", ["stop", "901"]);
-    await Deno.remove(trial.host.conf(901));
-    const { code, stderr } = await trial.run();
+    await testHost.host.run("/usr/sbin/pct", ["stop", "901"]);
+    await Deno.remove(testHost.host.conf(901));
+    const { code, stderr } = await testHost.run();
     assertEquals(code, 1);
     assertStringIncludes(stderr, "Configuration file 'nodes/pve/lxc/901.conf' does not exist");
   });
@@ -115,8 +115,8 @@ testOnHost("what is refused before anything is touched", async (trial, t) => {
 // DESIGN 2 and phoenix.md: under cron and systemd there is no terminal, no locale, hardly an environment.
 testOnHost(
   "the orchestrator's way of calling: bare environment, C locale, another directory, by its name",
-  async (trial) => {
-    const bin = `${trial.host.stateDirectory}/bin`;
+  async (testHost) => {
+    const bin = `${testHost.host.stateDirectory}/bin`;
     await Deno.mkdir(bin);
     // Imports may have to come from the local modules here; the first line of the setup says the rest.
     await Deno.writeTextFile(
@@ -125,7 +125,7 @@ testOnHost(
       { mode: 0o755 },
     );
     const cache = Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno`;
-    const { code, stdout } = await trial.host.run(`${project}setups/901.ts`, ["901"], {
+    const { code, stdout } = await testHost.host.run(`${project}setups/901.ts`, ["901"], {
       clearEnv: true,
       env: { PATH: `${bin}:/usr/bin:/bin`, LC_ALL: "C", DENO_DIR: cache, BASH_ENV: "/dev/null", IFS: "x" },
       cwd: "/tmp",
@@ -136,32 +136,37 @@ testOnHost(
 );
 
 // DESIGN 3: atomic, verified files; guards that tell the truth.
-testOnHost("files and commands inside the container", async (trial, t) => {
+testOnHost("files and commands inside the container", async (testHost, t) => {
   const content = "läuft: 'quoted' \"$HOME\" `id`\nno newline at the end";
-  const setup = await trial.setup(`
+  const setup = await testHost.setup(`
     await ensure(file("/opt/deep/er/app.conf", { content: ${JSON.stringify(content)}, mode: 0o640, group: "daemon" }));
     await ensure(command("mark", sh\`touch /opt/mark\`, { creates: "/opt/mark" }));
     await ensure(command("greeting", sh\`echo hello >/opt/greeting\`, { unless: sh\`grep -q hello /opt/greeting\` }));
     await ensure(command("date", sh\`date\`));`);
 
   await t.step("are made", async () => {
-    const { code, outcomes } = await trial.run(setup);
+    const { code, outcomes } = await testHost.run(setup);
     assertEquals([code, ...Object.values(outcomes)], [0, "changed", "changed", "changed", "changed"]);
     assertEquals(
-      await trial.inside("cat /opt/deep/er/app.conf; stat -c ' %a %U %G' /opt/deep/er/app.conf; ls -A /opt/deep/er"),
+      await testHost.inside("cat /opt/deep/er/app.conf; stat -c ' %a %U %G' /opt/deep/er/app.conf; ls -A /opt/deep/er"),
       `${content} 640 root daemon\napp.conf`,
     );
   });
 
   await t.step("are left alone when they are right; a command without a guard always runs", async () => {
-    assertEquals(Object.values((await trial.run(setup)).outcomes), ["unchanged", "unchanged", "unchanged", "changed"]);
+    assertEquals(Object.values((await testHost.run(setup)).outcomes), [
+      "unchanged",
+      "unchanged",
+      "unchanged",
+      "changed",
+    ]);
   });
 
   await t.step("check mode shows what would change", async () => {
-    await trial.inside(
+    await testHost.inside(
       "sed -i 's/no newline/a newline/; 1a inserted' /opt/deep/er/app.conf; chmod 604 /opt/deep/er/app.conf",
     );
-    const { code, stdout } = await trial.run(setup, ["901", "--check"]);
+    const { code, stdout } = await testHost.run(setup, ["901", "--check"]);
     assertEquals(code, 10);
     for (
       const line of [
@@ -173,12 +178,16 @@ testOnHost("files and commands inside the container", async (trial, t) => {
     ) {
       assertStringIncludes(stdout, line);
     }
-    assertEquals(Object.values((await trial.run(setup)).outcomes).slice(0, 3), ["changed", "unchanged", "unchanged"]);
+    assertEquals(Object.values((await testHost.run(setup)).outcomes).slice(0, 3), [
+      "changed",
+      "unchanged",
+      "unchanged",
+    ]);
   });
 
   await t.step("a command whose guard still does not hold afterwards fails the run", async () => {
-    const { code, stderr } = await trial.run(
-      await trial.setup(`
+    const { code, stderr } = await testHost.run(
+      await testHost.setup(`
       await ensure(command("lie", sh\`echo done\`, { creates: "/opt/never" }));`),
     );
     assertEquals(code, 4);
@@ -187,44 +196,44 @@ testOnHost("files and commands inside the container", async (trial, t) => {
 });
 
 // Replacement without a gap in safety: the old container is there again when the new one does not run.
-testOnHost("a new container that does not run is undone", async (trial) => {
+testOnHost("a new container that does not run is undone", async (testHost) => {
   // With an init, which hands on the signal to stop: `sleep` as a first process would be waited for, for 30 seconds.
   const setup = (image: string) =>
-    trial.setup(
+    testHost.setup(
       `await ensure(docker.container("web", { image: "${image}", init: true, command: ["sleep", "1000"] }));`,
     );
-  assertEquals((await trial.run(await setup("alpine:3.22"))).code, 0);
-  const id = await trial.inside("docker inspect --format '{{.Id}}' web");
-  const { code, stderr } = await trial.run(
-    await trial.setup(`
+  assertEquals((await testHost.run(await setup("alpine:3.22"))).code, 0);
+  const id = await testHost.inside("docker inspect --format '{{.Id}}' web");
+  const { code, stderr } = await testHost.run(
+    await testHost.setup(`
     await ensure(docker.container("web", { image: "alpine:3.22", command: ["false"] }));`),
   );
   assertEquals(code, 4, stderr);
   assertStringIncludes(stderr, 'Step "container web" failed');
-  assertEquals(await trial.inside("docker inspect --format '{{.Id}}' web"), id);
-  assertEquals(await trial.inside("docker ps --format '{{.Names}}'"), "web");
+  assertEquals(await testHost.inside("docker inspect --format '{{.Id}}' web"), id);
+  assertEquals(await testHost.inside("docker ps --format '{{.Names}}'"), "web");
 });
 
 // DESIGN 6: one run per container, by a lock that dies with its holder; DESIGN 2: signals end the run after cleaning up.
-testOnHost("two runs at once, signals and kills", async (trial, t) => {
-  const setup = await trial.setup(`await ensure(command("slow", sh\`echo $$ >/tmp/pid; sleep 30\`));`);
+testOnHost("two runs at once, signals and kills", async (testHost, t) => {
+  const setup = await testHost.setup(`await ensure(command("slow", sh\`echo $$ >/tmp/pid; sleep 30\`));`);
   const start = async () => {
-    await trial.inside("rm -f /tmp/pid");
-    const child = trial.host.command(Deno.execPath(), [...await trial.deno(setup), "901"], {
+    await testHost.inside("rm -f /tmp/pid");
+    const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
       stdout: "piped",
       stderr: "piped",
     }).spawn();
-    await trial.inside("i=0; until [ -s /tmp/pid ] || [ $i = 100 ]; do sleep 0.1; i=$((i+1)); done");
+    await testHost.inside("i=0; until [ -s /tmp/pid ] || [ $i = 100 ]; do sleep 0.1; i=$((i+1)); done");
     return child;
   };
   const gone = () =>
-    trial.inside(
+    testHost.inside(
       "i=0; while kill -0 $(cat /tmp/pid) 2>/dev/null && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; kill -0 $(cat /tmp/pid) 2>/dev/null && echo alive || echo gone",
     );
 
   await t.step("the second one ends with exit code 6 and says who holds the container", async () => {
     const first = await start();
-    const { code, stderr } = await trial.run(setup);
+    const { code, stderr } = await testHost.run(setup);
     assertEquals(code, 6);
     assertMatch(stderr, new RegExp(`another run holds it: process ${first.pid}, since \\d{4}-`));
     first.kill("SIGTERM");
@@ -245,16 +254,16 @@ testOnHost("two runs at once, signals and kills", async (trial, t) => {
     const child = await start();
     child.kill("SIGKILL");
     await child.output();
-    await trial.inside("kill $(cat /tmp/pid)");
-    const quick = await trial.setup(`await ensure(command("quick", sh\`true\`));`);
-    assertEquals((await trial.run(quick)).code, 0);
+    await testHost.inside("kill $(cat /tmp/pid)");
+    const quick = await testHost.setup(`await ensure(command("quick", sh\`true\`));`);
+    assertEquals((await testHost.run(quick)).code, 0);
   });
 });
 
 // DESIGN 6: what the first line permits is all that a setup can do.
-testOnHost("a setup that does what it did not declare is stopped with exit code 70", async (trial) => {
-  const { code, stderr } = await trial.run(
-    await trial.setup(`
+testOnHost("a setup that does what it did not declare is stopped with exit code 70", async (testHost) => {
+  const { code, stderr } = await testHost.run(
+    await testHost.setup(`
     await ensure(http("http://10.0.0.98:80", { from: "host" }));`),
   );
   assertEquals(code, 70);
@@ -263,9 +272,9 @@ testOnHost("a setup that does what it did not declare is stopped with exit code 
 });
 
 // DESIGN 2: exit_script is the only end: no stack trace, and the last line is there.
-testOnHost("a failing step that is not awaited ends the run with its code and the last line", async (trial) => {
-  const { code, stdout, stderr } = await trial.run(
-    await trial.setup(`
+testOnHost("a failing step that is not awaited ends the run with its code and the last line", async (testHost) => {
+  const { code, stdout, stderr } = await testHost.run(
+    await testHost.setup(`
     ensure(command("fails", sh\`exit 3\`));
     await new Promise(() => {});`),
   );
@@ -276,10 +285,10 @@ testOnHost("a failing step that is not awaited ends the run with its code and th
 });
 
 Deno.test({
-  name: obstacle === undefined
+  name: skipReason === undefined
     ? "deno task setup with an unknown number says which setups there are"
-    : `deno task setup (${obstacle})`,
-  ignore: obstacle !== undefined,
+    : `deno task setup (${skipReason})`,
+  ignore: skipReason !== undefined,
   async fn() {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), { args: ["task", "setup", "777"], cwd: project })
       .output();

@@ -5,14 +5,14 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { testOnHost, type Trial } from "../support/test_host.ts";
+import { type TestHost, testOnHost } from "../support/test_host.ts";
 
 /** Where the host keeps what is copied: every setup may read there. */
 const HOST_FOLDER = "/usr/local/phoenix_hypervisor/lib";
 
 /** Writes a file of the host, and says how the host calls it. */
-async function onHost(trial: Trial, name: string, content: string | Uint8Array, mode = 0o644): Promise<string> {
-  const path = `${trial.host.stateDirectory}/phoenix_hypervisor/lib/${name}`;
+async function onHost(testHost: TestHost, name: string, content: string | Uint8Array, mode = 0o644): Promise<string> {
+  const path = `${testHost.host.stateDirectory}/phoenix_hypervisor/lib/${name}`;
   await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
   await Deno.writeFile(path, typeof content === "string" ? new TextEncoder().encode(content) : content);
   await Deno.chmod(path, mode);
@@ -20,25 +20,25 @@ async function onHost(trial: Trial, name: string, content: string | Uint8Array, 
 }
 
 /** All that a step could have written: kinds, owners, modes, content, and with `traces` times and inodes, too. */
-function stateOf(trial: Trial, traces = "%s %i %T@"): Promise<string> {
-  return trial.inside(`list() { find /etc /opt /srv /root /tmp /var/lib -xdev ! -path '/etc/ssl/*' "$@"; }
+function stateOf(testHost: TestHost, traces = "%s %i %T@"): Promise<string> {
+  return testHost.inside(`list() { find /etc /opt /srv /root /tmp /var/lib -xdev ! -path '/etc/ssl/*' "$@"; }
     list -printf '%p %y %m %u %g %l ${traces}\\n' | sort; list -type f -exec sha256sum {} + | sort -k 2`);
 }
 
-testOnHost("files, folders, lines and scripts: absent, right and wrong", async (trial, t) => {
+testOnHost("files, folders, lines and scripts: absent, right and wrong", async (testHost, t) => {
   const large = new Uint8Array(3 * 1024 * 1024 + 1).map((_, i) => i % 251);
-  await onHost(trial, "model.gguf", large);
-  await onHost(trial, "site/index.html", "<h1>It's here</h1>\n");
-  await onHost(trial, "site/cgi/läuft.sh", "#!/bin/sh\necho ok\n", 0o755);
-  await onHost(trial, "token", "hunter2\n");
+  await onHost(testHost, "model.gguf", large);
+  await onHost(testHost, "site/index.html", "<h1>It's here</h1>\n");
+  await onHost(testHost, "site/cgi/läuft.sh", "#!/bin/sh\necho ok\n", 0o755);
+  await onHost(testHost, "token", "hunter2\n");
   await onHost(
-    trial,
+    testHost,
     "build.sh",
     `#!/bin/sh -e\ncp "$1" /opt/built; echo "$TOKEN" | wc -c >>/opt/built\necho built it\n`,
   );
-  await trial.inside(`mkdir -p /etc/app /opt/old/deep; echo x >/opt/old/deep/y
+  await testHost.inside(`mkdir -p /etc/app /opt/old/deep; echo x >/opt/old/deep/y
     printf 'a=1\\n#mode fast\\nz=2' >/etc/app/app.conf; chmod 640 /etc/app/app.conf; chown www-data:daemon /etc/app/app.conf`);
-  const setup = await trial.setup(`
+  const setup = await testHost.setup(`
     await ensure(file("/opt/models/a model.gguf", { from: "${HOST_FOLDER}/model.gguf", owner: "www-data", mode: 0o440 }));
     await ensure(tree("/srv/site", { from: "${HOST_FOLDER}/site", group: "www-data", remove: true }));
     await ensure(line("/etc/app/app.conf", { line: "mode safe", match: /^#?mode / }));
@@ -65,8 +65,8 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
   let right = "";
 
   await t.step("absent: check mode says what would change, and writes nothing", async () => {
-    const before = await stateOf(trial);
-    const { code, outcomes, stdout } = await trial.run(setup, ["901", "--check"]);
+    const before = await stateOf(testHost);
+    const { code, outcomes, stdout } = await testHost.run(setup, ["901", "--check"]);
     assertEquals([code, outcomes], [10, all("would change")]);
     for (
       const line of [
@@ -82,17 +82,17 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
     ) {
       assertStringIncludes(stdout, `    ${line}\n`);
     }
-    assertEquals(await stateOf(trial), before);
+    assertEquals(await stateOf(testHost), before);
   });
 
   await t.step("absent: a run makes it so", async () => {
-    const { code, outcomes, stdout, stderr } = await trial.run(setup, ["901", "--verbose"]);
+    const { code, outcomes, stdout, stderr } = await testHost.run(setup, ["901", "--verbose"]);
     assertEquals([code, stderr, outcomes], [0, "", all("changed")], stdout);
     assertStringIncludes(stdout, "3.0 MiB of 3.0 MiB sent\n");
     assertStringIncludes(stdout, "| built it\n");
     assert(!stdout.includes("hunter2"));
     assertEquals(
-      await trial.inside(
+      await testHost.inside(
         `cat /etc/app/app.conf; stat -c '%n %a %U %G' /etc/app/app.conf /opt/models/* /srv/site/cgi/* /srv/site
         ls -A /opt /opt/models /run | grep phoenix_setup; cat /tmp/who; tail -n 1 /opt/built; stat -c %a /var/lib/phoenix_setup/scripts/*`,
       ),
@@ -112,29 +112,29 @@ www-data
 600
 600`,
     );
-    assertEquals(await Deno.readFile(`${trial.host.rootfs(901)}/opt/models/a model.gguf`), large);
-    right = await stateOf(trial, "");
+    assertEquals(await Deno.readFile(`${testHost.host.rootfs(901)}/opt/models/a model.gguf`), large);
+    right = await stateOf(testHost, "");
   });
 
   await t.step("right: nothing is done, in two processes of pct, and check mode agrees", async () => {
-    const before = await stateOf(trial);
-    const { code, outcomes, pctProcesses } = await trial.run(setup);
+    const before = await stateOf(testHost);
+    const { code, outcomes, pctProcesses } = await testHost.run(setup);
     assertEquals([code, outcomes, pctProcesses], [0, all("unchanged"), 2]);
-    const check = await trial.run(setup, ["901", "--check"]);
+    const check = await testHost.run(setup, ["901", "--check"]);
     assertEquals([check.code, check.outcomes], [0, all("unchanged")]);
-    assertEquals(await stateOf(trial), before);
+    assertEquals(await stateOf(testHost), before);
   });
 
   const damage = () =>
-    trial.inside(`printf X | dd of='/opt/models/a model.gguf' conv=notrunc seek=1000 bs=1 2>/dev/null
+    testHost.inside(`printf X | dd of='/opt/models/a model.gguf' conv=notrunc seek=1000 bs=1 2>/dev/null
       chown daemon /opt/models/*; echo changed >/srv/site/index.html; chmod 600 /srv/site/cgi/*; touch "/srv/site/left over"
       sed -i 's/mode safe/mode fast/; /peer/d' /etc/app/app.conf; chmod 640 /etc/app/app.conf; chown www-data:daemon /etc/app/app.conf
       ln -s /etc /opt/old; rm /var/lib/phoenix_setup/scripts/*`);
 
   await t.step("wrong: check mode says what would change, and writes nothing", async () => {
     await damage();
-    const before = await stateOf(trial);
-    const { code, outcomes, stdout } = await trial.run(setup, ["901", "--check"]);
+    const before = await stateOf(testHost);
+    const { code, outcomes, stdout } = await testHost.run(setup, ["901", "--check"]);
     assertEquals([code, outcomes], [10, all("would change")]);
     for (
       const line of [
@@ -151,41 +151,41 @@ www-data
     ) {
       assertStringIncludes(stdout, `    ${line}\n`);
     }
-    assertEquals(await stateOf(trial), before);
+    assertEquals(await stateOf(testHost), before);
   });
 
   await t.step("wrong: a run puts it right", async () => {
-    const { code, outcomes } = await trial.run(setup);
+    const { code, outcomes } = await testHost.run(setup);
     assertEquals([code, outcomes], [0, all("changed")]);
-    assertEquals(await stateOf(trial, ""), right);
-    assertEquals((await trial.run(setup)).outcomes, all("unchanged"));
+    assertEquals(await stateOf(testHost, ""), right);
+    assertEquals((await testHost.run(setup)).outcomes, all("unchanged"));
   });
 });
 
 // DESIGN 4: 64 KiB is where content begins to take a process of its own; a name is only ever a name.
-testOnHost("content of every kind, and names of every kind", async (trial, t) => {
+testOnHost("content of every kind, and names of every kind", async (testHost, t) => {
   await t.step("content", async () => {
     const sizes = [0, 1, 65_535, 65_536, 65_537, 300_000];
     const bytes = (size: number) => new Uint8Array(size).map((_, i) => i % 256);
-    for (const size of sizes) await onHost(trial, `${size}`, bytes(size));
-    const setup = await trial.setup(`
+    for (const size of sizes) await onHost(testHost, `${size}`, bytes(size));
+    const setup = await testHost.setup(`
       for (const size of ${JSON.stringify(sizes)}) {
         const content = new Uint8Array(size).map((_, i) => i % 256);
         await ensure(file(\`/opt/content/\${size}\`, { content }));
         await ensure(file(\`/opt/copy/\${size}\`, { from: \`${HOST_FOLDER}/\${size}\` }));
       }`);
-    const { code, outcomes, stdout } = await trial.run(setup);
+    const { code, outcomes, stdout } = await testHost.run(setup);
     assertEquals([code, new Set(Object.values(outcomes))], [0, new Set(["changed"])], stdout);
     for (const size of sizes) {
       for (const folder of ["content", "copy"]) {
-        assertEquals(await Deno.readFile(`${trial.host.rootfs(901)}/opt/${folder}/${size}`), bytes(size));
+        assertEquals(await Deno.readFile(`${testHost.host.rootfs(901)}/opt/${folder}/${size}`), bytes(size));
       }
     }
     // Equal content is not sent again, also where owner or permissions differ: the files stay the same ones.
-    const files = () => trial.inside("stat -c '%n %i %a %U' /opt/content/* /opt/copy/*");
+    const files = () => testHost.inside("stat -c '%n %i %a %U' /opt/content/* /opt/copy/*");
     const before = await files();
-    await trial.inside("chmod 600 /opt/content/65535 /opt/copy/300000; chown daemon /opt/copy/300000");
-    const again = await trial.run(setup);
+    await testHost.inside("chmod 600 /opt/content/65535 /opt/copy/300000; chown daemon /opt/copy/300000");
+    const again = await testHost.run(setup);
     const changed = Object.entries(again.outcomes).filter(([, outcome]) => outcome !== "unchanged");
     assertEquals([again.pctProcesses, changed], [2, [
       ["file /opt/content/65535", "changed"],
@@ -196,121 +196,128 @@ testOnHost("content of every kind, and names of every kind", async (trial, t) =>
 
   await t.step("names", async () => {
     const names = [" ", "-rf", "a\nb", `it's "$(id)" \`id\``, "日本é", "*", "\\", "x".repeat(255)];
-    const setup = await trial.setup(`
+    const setup = await testHost.setup(`
       for (const name of ${JSON.stringify(names)}) await ensure(file("/opt/names/" + name, { content: name }));`);
-    assertEquals((await trial.run(setup)).code, 0);
-    const folder = `${trial.host.rootfs(901)}/opt/names`;
+    assertEquals((await testHost.run(setup)).code, 0);
+    const folder = `${testHost.host.rootfs(901)}/opt/names`;
     const found = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
     assertEquals(found.sort(), names.toSorted());
     for (const name of names) assertEquals(await Deno.readTextFile(`${folder}/${name}`), name);
-    const removing = await trial.setup(`
+    const removing = await testHost.setup(`
       for (const name of ${JSON.stringify(names)}) await ensure(absent("/opt/names/" + name));`);
-    assertEquals((await trial.run(removing)).code, 0);
-    assertEquals(await trial.inside("ls -A /opt/names"), "");
+    assertEquals((await testHost.run(removing)).code, 0);
+    assertEquals(await testHost.inside("ls -A /opt/names"), "");
   });
 });
 
-testOnHost("what goes wrong while a file is copied", async (trial, t) => {
-  const host = `${trial.host.stateDirectory}/phoenix_hypervisor/lib`;
+testOnHost("what goes wrong while a file is copied", async (testHost, t) => {
+  const host = `${testHost.host.stateDirectory}/phoenix_hypervisor/lib`;
   const large = new Uint8Array(16 * 1024 * 1024).map((_, i) => i % 249);
-  const from = await onHost(trial, "large", large);
-  const leftOver = () => trial.inside("ls -A /opt/models 2>/dev/null | cat");
+  const from = await onHost(testHost, "large", large);
+  const leftOver = () => testHost.inside("ls -A /opt/models 2>/dev/null | cat");
 
   await t.step("there is no such file on the host", async () => {
-    const setup = await trial.setup(`await ensure(file("/opt/models/x", { from: "${HOST_FOLDER}/none" }));`);
-    const { code, stderr } = await trial.run(setup);
+    const setup = await testHost.setup(`await ensure(file("/opt/models/x", { from: "${HOST_FOLDER}/none" }));`);
+    const { code, stderr } = await testHost.run(setup);
     assertEquals(code, 4);
     assertStringIncludes(stderr, `Cannot copy "${HOST_FOLDER}/none" as there is no such file on the host`);
   });
 
   await t.step("the setup did not declare it", async () => {
-    const { code } = await trial.run(await trial.setup(`await ensure(file("/opt/models/x", { from: "/root/x" }));`));
+    const { code } = await testHost.run(
+      await testHost.setup(`await ensure(file("/opt/models/x", { from: "/root/x" }));`),
+    );
     assertEquals(code, 70);
   });
 
   await t.step("it grows while it is sent", async () => {
-    const growing = await onHost(trial, "growing", large);
+    const growing = await onHost(testHost, "growing", large);
     const writer = new Deno.Command("sh", {
       args: ["-c", `exec >>"$0"; while [ -e "$0" ]; do echo more; sleep 0.01; done`, `${host}/growing`],
     }).spawn();
-    const { code, stderr } = await trial.run(
-      await trial.setup(`await ensure(file("/opt/models/growing", { from: "${growing}" }));`),
+    const { code, stderr } = await testHost.run(
+      await testHost.setup(`await ensure(file("/opt/models/growing", { from: "${growing}" }));`),
     );
     await Deno.remove(`${host}/growing`);
     await writer.output();
     assertEquals(code, 4);
     assertStringIncludes(stderr, `Cannot copy "${growing}" from the host as it was changed meanwhile`);
-    await trial.inside('i=0; while [ -n "$(ls -A /opt/models)" ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done');
+    await testHost.inside('i=0; while [ -n "$(ls -A /opt/models)" ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done');
     assertEquals(await leftOver(), "");
   });
 
   await t.step("there is no room", async () => {
-    await trial.host.setFault("small-disk", 8);
-    await trial.host.run("/usr/sbin/pct", ["stop", "901"]);
-    await trial.host.run("/usr/sbin/pct", ["start", "901"]);
-    const setup = await trial.setup(`await ensure(file("/opt/small/deep/x", { from: "${from}" }));`);
-    const { code, stderr, stdout, pctProcesses } = await trial.run(setup);
+    await testHost.host.setFault("small-disk", 8);
+    await testHost.host.run("/usr/sbin/pct", ["stop", "901"]);
+    await testHost.host.run("/usr/sbin/pct", ["start", "901"]);
+    const setup = await testHost.setup(`await ensure(file("/opt/small/deep/x", { from: "${from}" }));`);
+    const { code, stderr, stdout, pctProcesses } = await testHost.run(setup);
     assertEquals([code, pctProcesses], [4, 2], "it is not even tried");
     assertStringIncludes(
       stderr,
       'Only 8.0 MiB are free for "/opt/small/deep" inside the container, expected at least 16.0 MiB',
     );
     assertStringIncludes(stdout + stderr, "pct resize 901");
-    await trial.inside("ln -s /opt /srv/link");
-    const removing = await trial.run(await trial.setup(`await ensure(absent("/srv/link/small"));`));
+    await testHost.inside("ln -s /opt /srv/link");
+    const removing = await testHost.run(await testHost.setup(`await ensure(absent("/srv/link/small"));`));
     assertEquals(removing.code, 4);
     assertStringIncludes(removing.stderr, 'Cannot remove "/srv/link/small" as something is mounted at "/opt/small"');
   });
 
   await t.step("a run that is killed meanwhile is made up for by the next one", async () => {
-    const setup = await trial.setup(`await ensure(file("/opt/models/large", { from: "${from}" }));`);
-    const child = trial.host.command(Deno.execPath(), [...await trial.deno(setup), "901"], {
+    const setup = await testHost.setup(`await ensure(file("/opt/models/large", { from: "${from}" }));`);
+    const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
       stdout: "null",
       stderr: "null",
     }).spawn();
-    await trial.inside(
+    await testHost.inside(
       "i=0; until [ -e /opt/models/.large.phoenix_setup ] || [ -e /opt/models/large ] || [ $i = 1000 ]; do sleep 0.01; i=$((i+1)); done",
     );
     child.kill("SIGKILL");
     await child.output();
-    assertEquals((await trial.run(setup)).code, 0);
+    assertEquals((await testHost.run(setup)).code, 0);
     assertEquals(await leftOver(), "large");
-    assertEquals(await Deno.readFile(`${trial.host.rootfs(901)}/opt/models/large`), large);
+    assertEquals(await Deno.readFile(`${testHost.host.rootfs(901)}/opt/models/large`), large);
   });
 });
 
-testOnHost("a script that is ended, by its time or by a signal, leaves no trace and runs again", async (trial, t) => {
-  const setup = await trial.setup(`await ensure(script("slow", {
+testOnHost(
+  "a script that is ended, by its time or by a signal, leaves no trace and runs again",
+  async (testHost, t) => {
+    const setup = await testHost.setup(`await ensure(script("slow", {
     content: "echo $$ >/tmp/pid; [ -e /opt/quick ] || sleep 30; echo ran >>/opt/ran",
     timeout: "2s",
   }));`);
-  const clean = async () => {
-    assertEquals(await trial.inside("ls -A /run /var/lib | grep phoenix_setup | cat"), "");
-    assertEquals(await trial.inside("kill -0 $(cat /tmp/pid) 2>/dev/null && echo alive || echo gone"), "gone");
-  };
+    const clean = async () => {
+      assertEquals(await testHost.inside("ls -A /run /var/lib | grep phoenix_setup | cat"), "");
+      assertEquals(await testHost.inside("kill -0 $(cat /tmp/pid) 2>/dev/null && echo alive || echo gone"), "gone");
+    };
 
-  await t.step("time-out: exit code 5", async () => {
-    const { code, stderr } = await trial.run(setup);
-    assertEquals(code, 5);
-    assertStringIncludes(stderr, "Command did not end within 2.0 s and was ended");
-    await clean();
-  });
+    await t.step("time-out: exit code 5", async () => {
+      const { code, stderr } = await testHost.run(setup);
+      assertEquals(code, 5);
+      assertStringIncludes(stderr, "Command did not end within 2.0 s and was ended");
+      await clean();
+    });
 
-  await t.step("SIGTERM: exit code 143", async () => {
-    await trial.inside("rm /tmp/pid");
-    const child = trial.host.command(Deno.execPath(), [...await trial.deno(setup), "901"], {
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-    await trial.inside("i=0; until [ -s /tmp/pid ] || [ $i = 100 ]; do sleep 0.05; i=$((i+1)); done");
-    child.kill("SIGTERM");
-    assertEquals((await child.output()).code, 143);
-    await clean();
-  });
+    await t.step("SIGTERM: exit code 143", async () => {
+      await testHost.inside("rm /tmp/pid");
+      const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
+        stdout: "null",
+        stderr: "null",
+      }).spawn();
+      await testHost.inside("i=0; until [ -s /tmp/pid ] || [ $i = 100 ]; do sleep 0.05; i=$((i+1)); done");
+      child.kill("SIGTERM");
+      assertEquals((await child.output()).code, 143);
+      await clean();
+    });
 
-  await t.step("then it runs, and that is that", async () => {
-    await trial.inside("touch /opt/quick");
-    assertEquals([(await trial.run(setup)).code, (await trial.run(setup)).outcomes], [0, { slow: "unchanged" }]);
-    assertEquals(await trial.inside("cat /opt/ran"), "ran");
-  });
-});
+    await t.step("then it runs, and that is that", async () => {
+      await testHost.inside("touch /opt/quick");
+      assertEquals([(await testHost.run(setup)).code, (await testHost.run(setup)).outcomes], [0, {
+        slow: "unchanged",
+      }]);
+      assertEquals(await testHost.inside("cat /opt/ran"), "ran");
+    });
+  },
+);

@@ -5,14 +5,15 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type HostNeeds, permissionsOf } from "../../lib/run/setup.ts";
+import type { HostNeeds } from "../../lib/run/setup.ts";
+import { permissionsOf } from "../../lib/run/permission.ts";
 import { formsOf } from "../support/fleet.ts";
-import { testOnHost, type Trial, type TrialRun } from "../support/test_host.ts";
+import { type TestHost, testOnHost, type TestRun } from "../support/test_host.ts";
 
 /** A setup with this body that declares what it needs of the host. */
-async function setupWith(trial: Trial, needs: HostNeeds, body: string): Promise<string> {
-  const path = await trial.setup(body);
-  const options = permissionsOf({ ctid: trial.ctid, name: "any", needs, perform: async () => {} });
+async function setupWith(testHost: TestHost, needs: HostNeeds, body: string): Promise<string> {
+  const path = await testHost.setup(body);
+  const options = permissionsOf({ ctid: testHost.ctid, name: "any", needs, perform: async () => {} });
   const text = await Deno.readTextFile(path);
   await Deno.writeTextFile(
     path,
@@ -23,23 +24,23 @@ async function setupWith(trial: Trial, needs: HostNeeds, body: string): Promise<
 }
 
 /** Runs a setup in check mode, and sees to it that it writes nothing, inside or in these folders of the host. */
-async function check(trial: Trial, setup: string, ...folders: string[]): Promise<TrialRun> {
+async function check(testHost: TestHost, setup: string, ...folders: string[]): Promise<TestRun> {
   const onHost = async () =>
     folders.length === 0
       ? ""
-      : (await trial.host.run("/usr/bin/find", [...folders, "-type", "f", "-printf", "%p %i %C@ %m\n"])).stdout;
-  await trial.inside("touch /tmp/before");
+      : (await testHost.host.run("/usr/bin/find", [...folders, "-type", "f", "-printf", "%p %i %C@ %m\n"])).stdout;
+  await testHost.inside("touch /tmp/before");
   const before = await onHost();
-  const result = await trial.run(setup, ["901", "--check"]);
-  const written = await trial.inside("find / /usr/local -xdev -newer /tmp/before -type f ! -path '/var/cache/*'");
+  const result = await testHost.run(setup, ["901", "--check"]);
+  const written = await testHost.inside("find / /usr/local -xdev -newer /tmp/before -type f ! -path '/var/cache/*'");
   assertEquals([written, await onHost()], ["", before], "check mode writes nothing");
   return result;
 }
 
 // Requirements, section 2: "Executing commands inside the container".
-testOnHost("commands: absent, right, wrong, and what they are run with", async (trial, t) => {
-  await Deno.writeTextFile(`${trial.host.etc}/token.conf`, "TOKEN=s3cret-of-the-test\n", { mode: 0o600 });
-  await trial.inside("mkdir -p '/srv/a b' && chmod 777 '/srv/a b' && touch /opt/pending");
+testOnHost("commands: absent, right, wrong, and what they are run with", async (testHost, t) => {
+  await Deno.writeTextFile(`${testHost.host.etc}/token.conf`, "TOKEN=s3cret-of-the-test\n", { mode: 0o600 });
+  await testHost.inside("mkdir -p '/srv/a b' && chmod 777 '/srv/a b' && touch /opt/pending");
   const body = `
     const token = await secret("API token", { file: "/usr/local/phoenix_hypervisor/etc/token.conf" });
     await ensure(command("key", sh\`echo key >/opt/key\`, { creates: "/opt/key" }));
@@ -54,15 +55,15 @@ printf %s "$TOKEN" >token\`, {
       environment: { GREETING: "it's $HOME", TOKEN: token },
     }));
     await ensure(command("now", sh\`date >>/opt/now\`));`;
-  const setup = await trial.setup(body);
-  const told = ({ outcomes }: TrialRun) =>
+  const setup = await testHost.setup(body);
+  const told = ({ outcomes }: TestRun) =>
     Object.entries(outcomes).filter(([, it]) => it !== "unchanged").map(([n]) => n);
-  const emitted: TrialRun[] = [];
+  const emitted: TestRun[] = [];
 
   await t.step(
     "absent: check mode says what is missing, the run makes it so, the next one has nothing to do",
     async () => {
-      const predicted = await check(trial, setup);
+      const predicted = await check(testHost, setup);
       assertEquals([predicted.code, told(predicted)], [10, ["key", "greeting", "migration", "report", "now"]]);
       for (
         const line of [
@@ -75,25 +76,25 @@ printf %s "$TOKEN" >token\`, {
       ) {
         assertStringIncludes(predicted.stdout, line);
       }
-      const run = await trial.run(setup, ["901", "--verbose"]);
+      const run = await testHost.run(setup, ["901", "--verbose"]);
       assertEquals([run.code, told(run)], [0, told(predicted)], run.stderr);
-      const again = await trial.run(setup);
+      const again = await testHost.run(setup);
       assertEquals([again.code, told(again), again.pctProcesses], [0, ["now"], 2]);
-      assertEquals(told(await check(trial, setup)), ["now"]);
+      assertEquals(told(await check(testHost, setup)), ["now"]);
       emitted.push(predicted, run, again);
     },
   );
 
   await t.step("they ran as stated, and a secret is in no argument and in nothing that was emitted", async () => {
-    assertEquals(await trial.inside("cat '/srv/a b/report'"), "daemon\n/srv/a b\n/usr/sbin\nit's $HOME");
+    assertEquals(await testHost.inside("cat '/srv/a b/report'"), "daemon\n/srv/a b\n/usr/sbin\nit's $HOME");
     assertEquals(
-      await trial.inside("cat '/srv/a b/token'; stat -c ' %U' '/srv/a b/token'"),
+      await testHost.inside("cat '/srv/a b/token'; stat -c ' %U' '/srv/a b/token'"),
       "s3cret-of-the-test daemon",
     );
     const places = [
-      await trial.inside("tr '\\0' ' ' <'/srv/a b/argv'"),
-      await Deno.readTextFile(trial.host.logFile),
-      await Deno.readTextFile(`${trial.host.stateDirectory}/pct.log`),
+      await testHost.inside("tr '\\0' ' ' <'/srv/a b/argv'"),
+      await Deno.readTextFile(testHost.host.logFile),
+      await Deno.readTextFile(`${testHost.host.stateDirectory}/pct.log`),
       ...emitted.flatMap(({ stdout, stderr }) => [stdout, stderr]),
     ];
     assert(places[0] !== "");
@@ -101,12 +102,12 @@ printf %s "$TOKEN" >token\`, {
   });
 
   await t.step("wrong: check mode predicts what the run then mends, and nothing else", async () => {
-    await trial.inside("rm /opt/key; echo hallo >/opt/greeting; touch /opt/pending; rm '/srv/a b/report'");
-    const predicted = await check(trial, setup);
+    await testHost.inside("rm /opt/key; echo hallo >/opt/greeting; touch /opt/pending; rm '/srv/a b/report'");
+    const predicted = await check(testHost, setup);
     assertEquals([predicted.code, told(predicted)], [10, ["key", "greeting", "migration", "report", "now"]]);
-    assertEquals(told(await trial.run(setup)), told(predicted));
+    assertEquals(told(await testHost.run(setup)), told(predicted));
     assertEquals(
-      await trial.inside("cat /opt/key /opt/greeting; wc -l </opt/migrations; wc -l </opt/now"),
+      await testHost.inside("cat /opt/key /opt/greeting; wc -l </opt/migrations; wc -l </opt/now"),
       "key\nhello\n2\n3",
     );
   });
@@ -128,9 +129,9 @@ printf %s "$TOKEN" >token\`, {
         command("a guard that is no shell", made, { unless: sh\`/etc/passwd\` }),
       ];
       for (const step of steps) await ensure(step).catch((error) => console.log("Caught: " + step.title + ": " + error.message));`;
-    await trial.inside("mkdir -p -m 700 /root/closed");
-    const setup = await trial.setup(tries);
-    for (const { stdout } of [await check(trial, setup), await trial.run(setup)]) {
+    await testHost.inside("mkdir -p -m 700 /root/closed");
+    const setup = await testHost.setup(tries);
+    for (const { stdout } of [await check(testHost, setup), await testHost.run(setup)]) {
       const caught = [...stdout.matchAll(/^Caught: (.*)$/gm)].map(([, text]) => text!);
       assertEquals(caught.length, 12);
       for (const text of caught) {
@@ -144,13 +145,13 @@ printf %s "$TOKEN" >token\`, {
         assertMatch(text, typeof expected === "string" ? new RegExp(expected.replace(/[/.()]/g, "\\$&")) : expected);
       }
     }
-    assertEquals(await trial.inside("[ -e /opt/ran ] || echo none"), "none");
+    assertEquals(await testHost.inside("[ -e /opt/ran ] || echo none"), "none");
   });
 
   await t.step(
     "it is tried again as often as is stated, each time for its own time, and the last failure counts",
     async () => {
-      const setup = await trial.setup(`
+      const setup = await testHost.setup(`
       const steps = [
         command("second time", sh\`echo x >>/opt/second; [ "$(wc -l </opt/second)" = 2 ]\`, { creates: "/opt/second", retries: 3 }),
         command("never", sh\`echo x >>/opt/never; echo "try $(wc -l </opt/never)" >&2; exit 7\`, { retries: 1 }),
@@ -159,7 +160,7 @@ printf %s "$TOKEN" >token\`, {
       for (const step of steps) {
         await ensure(step).catch((error) => console.log("Caught:", error.exitCode, error.message, error.cause.evidence.stderr));
       }`);
-      const { stdout, outcomes } = await trial.run(setup, ["901", "--verbose"]);
+      const { stdout, outcomes } = await testHost.run(setup, ["901", "--verbose"]);
       assertEquals(outcomes, { "second time": "changed", never: "failed", "too slow": "failed" });
       for (
         const line of [
@@ -170,36 +171,36 @@ printf %s "$TOKEN" >token\`, {
       ) {
         assertStringIncludes(stdout, line);
       }
-      assertEquals(await trial.inside("wc -l </opt/second; wc -l </opt/never; wc -l </opt/slow"), "2\n2\n2");
+      assertEquals(await testHost.inside("wc -l </opt/second; wc -l </opt/never; wc -l </opt/slow"), "2\n2\n2");
     },
   );
 
   await t.step("a signal and the run's own deadline end it between two tries", async () => {
-    const setup = await trial.setup(
+    const setup = await testHost.setup(
       `await ensure(command("never", sh\`echo x >>/opt/tries; exit 1\`, { retries: 9 }));`,
     );
-    const late = await trial.run(setup, ["901", "--timeout", "1500ms"]);
+    const late = await testHost.run(setup, ["901", "--timeout", "1500ms"]);
     assertEquals(late.code, 5);
     assertStringIncludes(late.stderr, "The run did not end within 1.5 s");
-    await trial.inside("rm -f /opt/tries");
-    const child = trial.host.command(Deno.execPath(), [...await trial.deno(setup), "901"], {
+    await testHost.inside("rm -f /opt/tries");
+    const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
       stdout: "null",
       stderr: "null",
     }).spawn();
-    await trial.inside("until [ -e /opt/tries ]; do sleep 0.02; done");
+    await testHost.inside("until [ -e /opt/tries ]; do sleep 0.02; done");
     child.kill("SIGTERM");
     assertEquals((await child.status).code, 143);
-    assertEquals(await trial.inside("sleep 1.1; wc -l </opt/tries"), "1");
+    assertEquals(await testHost.inside("sleep 1.1; wc -l </opt/tries"), "1");
   });
 });
 
 // Requirements, section 2: "Making host-level configurations specific to this container", all within what the setup declares.
-testOnHost("the host's files, blocks and commands: absent, right, wrong", async (trial, t) => {
+testOnHost("the host's files, blocks and commands: absent, right, wrong", async (testHost, t) => {
   const folder = "/usr/local/phoenix_hypervisor/lib";
   const [json, names, copy] = [`${folder}/901.json`, `${folder}/names`, `${folder}/copy`];
   const needs: HostNeeds = { writes: [folder], commands: ["/usr/bin/cp", "/usr/bin/cmp"] };
   const setup = await setupWith(
-    trial,
+    testHost,
     needs,
     `
     await ensure(hostFile("${json}", { content: "{}\\n", mode: 0o640 }));
@@ -208,9 +209,9 @@ testOnHost("the host's files, blocks and commands: absent, right, wrong", async 
   );
   const titles = [`host file ${json}`, `block 901 in host file ${names}`, "copy"];
   const onHost = async (script: string) =>
-    (await trial.host.run("/bin/sh", ["-c", `cd ${folder} && ${script}`])).stdout;
+    (await testHost.host.run("/bin/sh", ["-c", `cd ${folder} && ${script}`])).stdout;
   const block = "# BEGIN phoenix_setup 901\n10.0.0.99 portainer\n# END phoenix_setup 901\n";
-  await trial.host.run("/bin/mkdir", ["-p", folder]);
+  await testHost.host.run("/bin/mkdir", ["-p", folder]);
 
   const begin: Record<string, [damage: string, differences: string[], names: string]> = {
     absent: ["rm -f 901.json names copy", [
@@ -228,20 +229,20 @@ testOnHost("the host's files, blocks and commands: absent, right, wrong", async 
   for (const [name, [damage, differences, expected]] of Object.entries(begin)) {
     await t.step(`${name}: check mode tells, the run makes it so, the next one leaves it`, async () => {
       await onHost(damage);
-      const predicted = await check(trial, setup, folder);
+      const predicted = await check(testHost, setup, folder);
       assertEquals([predicted.code, predicted.outcomes], [
         10,
         Object.fromEntries(titles.map((t) => [t, "would change"])),
       ]);
       for (const line of differences) assertStringIncludes(predicted.stdout, line);
-      const run = await trial.run(setup);
+      const run = await testHost.run(setup);
       assertEquals([run.code, run.outcomes], [0, Object.fromEntries(titles.map((t) => [t, "changed"]))], run.stderr);
       assertEquals(await onHost("cat 901.json names; cmp names copy; ls -A"), `{}\n${expected}901.json\ncopy\nnames\n`);
       assertEquals(await onHost("stat -c '%a %U' 901.json names"), `640 root\n${name === "absent" ? 644 : 664} root\n`);
-      const right = await check(trial, setup, folder);
+      const right = await check(testHost, setup, folder);
       assertEquals([right.code, [...new Set(Object.values(right.outcomes))]], [0, ["unchanged"]]);
       const before = await onHost("stat -c '%i %z' *");
-      assertEquals([(await trial.run(setup)).code, await onHost("stat -c '%i %z' *")], [0, before]);
+      assertEquals([(await testHost.run(setup)).code, await onHost("stat -c '%i %z' *")], [0, before]);
     });
   }
 
@@ -269,14 +270,14 @@ testOnHost("the host's files, blocks and commands: absent, right, wrong", async 
       [`hostCommand("x", ["/bin/true"], { unless: ["/bin/false"] })`, "yet it is still not so"],
     ];
     const setup = await setupWith(
-      trial,
+      testHost,
       { ...needs, commands: ["/usr/bin/cp", "/usr/bin/nosuch", "/bin/sh", "/bin/false", "/bin/true"] },
       cases.map(([step]) =>
         `await ensure(${step}).catch((error) => console.log("Caught:", error.exitCode, error.message));`
       )
         .join("\n"),
     );
-    const { stdout } = await trial.run(setup);
+    const { stdout } = await testHost.run(setup);
     const caught = [...stdout.matchAll(/^Caught: (.*)$/gm)].map(([, text]) => text!);
     assertEquals(caught.length, cases.length, stdout);
     for (const [i, [step, message]] of cases.entries()) {
@@ -287,61 +288,61 @@ testOnHost("the host's files, blocks and commands: absent, right, wrong", async 
   });
 });
 
-async function snapshots(trial: Trial): Promise<string[]> {
-  const { stdout } = await trial.host.run("/usr/sbin/pct", ["listsnapshot", String(trial.ctid)]);
+async function snapshots(testHost: TestHost): Promise<string[]> {
+  const { stdout } = await testHost.host.run("/usr/sbin/pct", ["listsnapshot", String(testHost.ctid)]);
   return [...stdout.matchAll(/`-> (\S+)/g)].map(([, name]) => name!).filter((name) => name !== "current");
 }
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function status(trial: Trial): Promise<string> {
-  return (await trial.host.run("/usr/sbin/pct", ["status", String(trial.ctid)])).stdout.trim();
+async function status(testHost: TestHost): Promise<string> {
+  return (await testHost.host.run("/usr/sbin/pct", ["status", String(testHost.ctid)])).stdout.trim();
 }
 
 // The fleet's templates: stop, snapshot, start, wait; taken once.
-testOnHost("a snapshot is taken once, and the container runs again", async (trial, t) => {
-  const setup = await trial.setup(`await ensure(snapshot("base-1", { description: "ready" }));`);
+testOnHost("a snapshot is taken once, and the container runs again", async (testHost, t) => {
+  const setup = await testHost.setup(`await ensure(snapshot("base-1", { description: "ready" }));`);
 
   await t.step("check mode takes none", async () => {
-    await trial.host.run("/usr/sbin/pct", ["snapshot", "901", "base-1-old"]);
-    assertEquals((await trial.run(setup, ["901", "--check"])).code, 10);
-    assertEquals([await snapshots(trial), await status(trial)], [["base-1-old"], "status: running"]);
+    await testHost.host.run("/usr/sbin/pct", ["snapshot", "901", "base-1-old"]);
+    assertEquals((await testHost.run(setup, ["901", "--check"])).code, 10);
+    assertEquals([await snapshots(testHost), await status(testHost)], [["base-1-old"], "status: running"]);
   });
 
   await t.step("a run takes it, the next one leaves it", async () => {
-    assertEquals((await trial.run(setup)).code, 0);
-    assertEquals([await snapshots(trial), await status(trial)], [["base-1-old", "base-1"], "status: running"]);
-    const again = await trial.run(setup);
+    assertEquals((await testHost.run(setup)).code, 0);
+    assertEquals([await snapshots(testHost), await status(testHost)], [["base-1-old", "base-1"], "status: running"]);
+    const again = await testHost.run(setup);
     assertEquals([again.code, again.outcomes["snapshot base-1"]], [0, "unchanged"]);
-    const { stdout } = await trial.host.run("/usr/sbin/pct", ["listsnapshot", "901"]);
+    const { stdout } = await testHost.host.run("/usr/sbin/pct", ["listsnapshot", "901"]);
     assert(/base-1 .* ready$/m.test(stdout), stdout);
   });
 
   await t.step("a run that was killed in between is made good by the next one", async () => {
-    await trial.host.setFault("latency", 0.5);
-    const next = await trial.setup(`await ensure(snapshot("base-2"));`);
-    const child = trial.host.command(Deno.execPath(), [...await trial.deno(next), "901"], {
+    await testHost.host.setFault("latency", 0.5);
+    const next = await testHost.setup(`await ensure(snapshot("base-2"));`);
+    const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(next), "901"], {
       stdout: "null",
       stderr: "null",
     }).spawn();
-    while (await status(trial) !== "status: stopped") await new Promise((resolve) => setTimeout(resolve, 20));
+    while (await status(testHost) !== "status: stopped") await new Promise((resolve) => setTimeout(resolve, 20));
     child.kill("SIGKILL");
     await child.status;
-    await trial.host.setFault("latency", undefined);
-    const { code, stdout, stderr } = await trial.run(next);
+    await testHost.host.setFault("latency", undefined);
+    const { code, stdout, stderr } = await testHost.run(next);
     assertEquals(code, 0, stdout + stderr);
-    assertEquals([(await snapshots(trial)).at(-1), await status(trial)], ["base-2", "status: running"]);
+    assertEquals([(await snapshots(testHost)).at(-1), await status(testHost)], ["base-2", "status: running"]);
   });
 
   await t.step(
     "a refused one stops the run, and the container runs again, also where the HA manager does both later",
     async () => {
-      const conf = await Deno.readTextFile(trial.host.conf(901));
+      const conf = await Deno.readTextFile(testHost.host.conf(901));
       await Deno.writeTextFile(
-        trial.host.conf(901),
+        testHost.host.conf(901),
         conf.replace(/^rootfs: .*$/m, "rootfs: local:901/vm-901-disk-0.raw"),
       );
-      const setup = await trial.setup(`
+      const setup = await testHost.setup(`
       await ensure(snapshot("base-3"));
       await ensure(command("after", sh\`touch /opt/after\`));`);
       const refused = async ({ code, stderr }: { code: number; stderr: string }) => {
@@ -350,54 +351,57 @@ testOnHost("a snapshot is taken once, and the container runs again", async (tria
           stderr,
           '"pct snapshot" failed with exit code 255 and said: snapshot feature is not available',
         );
-        assertEquals([await status(trial), (await snapshots(trial)).includes("base-3")], ["status: running", false]);
-        assertEquals(await trial.inside("[ -e /opt/after ] || echo none"), "none");
+        assertEquals([await status(testHost), (await snapshots(testHost)).includes("base-3")], [
+          "status: running",
+          false,
+        ]);
+        assertEquals(await testHost.inside("[ -e /opt/after ] || echo none"), "none");
       };
-      await refused(await trial.run(setup));
+      await refused(await testHost.run(setup));
 
-      await trial.host.setFault("ha-managed", "901");
-      const running = trial.run(setup);
+      await testHost.host.setFault("ha-managed", "901");
+      const running = testHost.run(setup);
       const asked = async (subcommand: string) => {
-        while (!(await trial.host.pctCalls()).some(([name]) => name === subcommand)) await sleep(20);
+        while (!(await testHost.host.pctCalls()).some(([name]) => name === subcommand)) await sleep(20);
       };
       /** What the HA manager then does. */
       const later = async (subcommand: string, then?: string) => {
-        await trial.host.setFault("ha-managed", undefined);
-        await trial.host.run("/usr/sbin/pct", [subcommand, "901"]);
-        await trial.host.setFault("ha-managed", then);
+        await testHost.host.setFault("ha-managed", undefined);
+        await testHost.host.run("/usr/sbin/pct", [subcommand, "901"]);
+        await testHost.host.setFault("ha-managed", then);
       };
       await asked("shutdown");
-      assertEquals(await status(trial), "status: running");
+      assertEquals(await status(testHost), "status: running");
       await later("stop", "901");
       await asked("start");
-      assertEquals(await status(trial), "status: stopped");
+      assertEquals(await status(testHost), "status: stopped");
       await later("start");
       await refused(await running);
-      await Deno.writeTextFile(trial.host.conf(901), conf);
+      await Deno.writeTextFile(testHost.host.conf(901), conf);
     },
   );
 
   await t.step("a lock that somebody else holds is waited for", async () => {
-    const next = await trial.setup(`await ensure(snapshot("base-3"));`);
-    const conf = await Deno.readTextFile(trial.host.conf(901));
-    await Deno.writeTextFile(trial.host.conf(901), `lock: migrate\n${conf}`);
-    setTimeout(() => Deno.writeTextFileSync(trial.host.conf(901), conf), 1_000);
-    const { code } = await trial.run(next);
-    assertEquals([code, await status(trial)], [0, "status: running"]);
+    const next = await testHost.setup(`await ensure(snapshot("base-3"));`);
+    const conf = await Deno.readTextFile(testHost.host.conf(901));
+    await Deno.writeTextFile(testHost.host.conf(901), `lock: migrate\n${conf}`);
+    setTimeout(() => Deno.writeTextFileSync(testHost.host.conf(901), conf), 1_000);
+    const { code } = await testHost.run(next);
+    assertEquals([code, await status(testHost)], [0, "status: running"]);
   });
 });
 
 // Traps 17 and 18 of pct: a container that a backup froze or stopped is waited for, and the log says so.
-testOnHost("a container that a backup has stopped is waited for", async (trial) => {
-  const setup = await trial.setup(`await ensure(command("mark", sh\`touch /opt/mark\`, { creates: "/opt/mark" }));`);
-  await trial.host.run("/usr/sbin/pct", ["stop", "901"]);
-  const conf = await Deno.readTextFile(trial.host.conf(901));
-  await Deno.writeTextFile(trial.host.conf(901), `lock: backup\n${conf}`);
-  const running = trial.run(setup);
-  const log = () => Deno.readTextFile(trial.host.logFile).catch(() => "");
+testOnHost("a container that a backup has stopped is waited for", async (testHost) => {
+  const setup = await testHost.setup(`await ensure(command("mark", sh\`touch /opt/mark\`, { creates: "/opt/mark" }));`);
+  await testHost.host.run("/usr/sbin/pct", ["stop", "901"]);
+  const conf = await Deno.readTextFile(testHost.host.conf(901));
+  await Deno.writeTextFile(testHost.host.conf(901), `lock: backup\n${conf}`);
+  const running = testHost.run(setup);
+  const log = () => Deno.readTextFile(testHost.host.logFile).catch(() => "");
   while (!(await log()).includes("Waiting for")) await new Promise((resolve) => setTimeout(resolve, 50));
-  await Deno.writeTextFile(trial.host.conf(901), conf);
-  await trial.host.run("/usr/sbin/pct", ["start", "901"]);
+  await Deno.writeTextFile(testHost.host.conf(901), conf);
+  await testHost.host.run("/usr/sbin/pct", ["start", "901"]);
   const { code, stderr } = await running;
   assertEquals(code, 0, stderr);
   assertStringIncludes(stderr, "Waiting for container 901, which is stopped and locked (backup)");
@@ -405,9 +409,9 @@ testOnHost("a container that a backup has stopped is waited for", async (trial) 
 
 testOnHost(
   "a container that is away before the first look of a wait, or in the middle of one, is waited for",
-  async (trial) => {
-    const go = (name: string) => Deno.writeTextFile(`${trial.host.etc}/${name}`, "");
-    const setup = await trial.setup(`
+  async (testHost) => {
+    const go = (name: string) => Deno.writeTextFile(`${testHost.host.etc}/${name}`, "");
+    const setup = await testHost.setup(`
     const reached = async (name) => {
       console.log("reached", name);
       while (!await Deno.stat("/usr/local/phoenix_hypervisor/etc/" + name).catch(() => false)) {
@@ -418,7 +422,7 @@ testOnHost(
     await reached("stop");
     await ensure(exists("/opt/started", { within: "50s" }));
     await ensure(succeeds("thawed", sh\`touch /opt/looking; until [ -e /opt/thawed ]; do sleep 0.05; done\`, { within: "50s" }));`);
-    const child = trial.host.command(Deno.execPath(), [...await trial.deno(setup), "901"], {
+    const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
       stdout: "piped",
       stderr: "piped",
     }).spawn();
@@ -433,19 +437,19 @@ testOnHost(
       for (let i = 0; i < 3000 && !what(); i++) await sleep(20);
     };
     await until(() => stdout.includes("reached stop"));
-    await trial.host.run("/usr/sbin/pct", ["stop", "901"]);
+    await testHost.host.run("/usr/sbin/pct", ["stop", "901"]);
     await go("stop");
     await until(() => stderr.includes("Waiting for container 901"));
-    await trial.host.run("/usr/sbin/pct", ["start", "901"]);
-    await trial.inside("touch /opt/started");
+    await testHost.host.run("/usr/sbin/pct", ["start", "901"]);
+    await testHost.inside("touch /opt/started");
     // As the freezer does, but for what `pct exec` itself waits for, which would stop, too.
     const signal = (name: string) =>
-      trial.inside(`for p in /proc/[0-9]*/stat; do
+      testHost.inside(`for p in /proc/[0-9]*/stat; do
         read -r s <"$p" && set -- \${s##*) } && [ "$2" -gt 1 ] && [ "\${p%/*}" != /proc/$$ ] && p=\${p%/*} && kill -${name} "\${p##*/}"
       done 2>/dev/null; true`);
-    await trial.inside("until [ -e /opt/looking ]; do sleep 0.01; done");
+    await testHost.inside("until [ -e /opt/looking ]; do sleep 0.01; done");
     await signal("STOP");
-    await trial.inside("touch /opt/thawed");
+    await testHost.inside("touch /opt/thawed");
     await sleep(700);
     assert(!stdout.includes("Step 3: thawed: "), stdout);
     await signal("CONT");
@@ -456,7 +460,7 @@ testOnHost(
 );
 
 // Check mode predicts what the run then changes, also of what depends on files that steps before would write.
-testOnHost("a restart, and another run of a script, are foreseen", async (trial) => {
+testOnHost("a restart, and another run of a script, are predicted", async (testHost) => {
   const body = (content: string, mode: string) => `
     await ensure(file("/etc/app.conf", { content: "${content}", mode: ${mode} }));
     await ensure(service("app", {
@@ -468,13 +472,13 @@ testOnHost("a restart, and another run of a script, are foreseen", async (trial)
     ["two", "0o644", ["file /etc/app.conf", "service app", "index"]],
     ["two", "0o640", ["file /etc/app.conf", "service app"]],
   ];
-  const told = ({ outcomes }: TrialRun) =>
+  const told = ({ outcomes }: TestRun) =>
     Object.entries(outcomes).filter(([, it]) => it !== "unchanged").map(([n]) => n);
-  assertEquals((await trial.run(await trial.setup(body("one", "0o644")))).code, 0);
+  assertEquals((await testHost.run(await testHost.setup(body("one", "0o644")))).code, 0);
   for (const [content, mode, changed] of cases) {
-    const setup = await trial.setup(body(content, mode));
-    const predicted = await check(trial, setup);
-    const run = await trial.run(setup);
+    const setup = await testHost.setup(body(content, mode));
+    const predicted = await check(testHost, setup);
+    const run = await testHost.run(setup);
 
     assertEquals(
       [run.code, told(predicted), told(run)],
@@ -485,39 +489,39 @@ testOnHost("a restart, and another run of a script, are foreseen", async (trial)
 });
 
 // Requirements, section 2: host-level configuration, all within what the setup declares.
-testOnHost("a host file outside of what the setup declares is refused with exit code 70", async (trial) => {
-  const { code, stderr } = await trial.run(
-    await trial.setup(`await ensure(hostFile("/etc/motd.phoenix", { content: "x" }));`),
+testOnHost("a host file outside of what the setup declares is refused with exit code 70", async (testHost) => {
+  const { code, stderr } = await testHost.run(
+    await testHost.setup(`await ensure(hostFile("/etc/motd.phoenix", { content: "x" }));`),
   );
   assertEquals(code, 70, stderr);
   assertStringIncludes(stderr, "declare it in the setup: { reads: [");
 });
 
 // Secrets: read from a host file, and nowhere in what a failing run emits.
-testOnHost("a secret reaches its place, and nothing that is emitted", async (trial) => {
+testOnHost("a secret reaches its place, and nothing that is emitted", async (testHost) => {
   const value = 'geheim "%&/\\n +xyz';
-  await Deno.writeTextFile(`${trial.host.etc}/token.conf`, `TOKEN=${value}\n`, { mode: 0o600 });
-  const setup = await trial.setup(`
+  await Deno.writeTextFile(`${testHost.host.etc}/token.conf`, `TOKEN=${value}\n`, { mode: 0o600 });
+  const setup = await testHost.setup(`
     const token = await secret("API token", { file: "/usr/local/phoenix_hypervisor/etc/token.conf" });
     await ensure(file("/opt/token", { content: token }));
     await ensure(docker.container("web", { image: "alpine:3.22", command: ["sleep", "1000"], environment: { TOKEN: token } }));
     await ensure(command("leak", sh\`echo \${token}; printf %s \${token} | base64; cat /opt/token >&2; ps ax >&2; exit 3\`));`);
-  const { code, stdout, stderr } = await trial.run(setup, ["901", "--verbose"]);
+  const { code, stdout, stderr } = await testHost.run(setup, ["901", "--verbose"]);
   assertEquals(code, 4, stderr);
-  assertEquals(await trial.inside("cat /opt/token; stat -c %a /opt/token"), `${value}600`);
-  assertStringIncludes(await trial.inside("docker inspect web"), JSON.stringify(`TOKEN=${value}`));
+  assertEquals(await testHost.inside("cat /opt/token; stat -c %a /opt/token"), `${value}600`);
+  assertStringIncludes(await testHost.inside("docker inspect web"), JSON.stringify(`TOKEN=${value}`));
   const emitted = [
     stdout,
     stderr,
-    await Deno.readTextFile(trial.host.logFile),
-    await Deno.readTextFile(`${trial.host.stateDirectory}/pct.log`),
+    await Deno.readTextFile(testHost.host.logFile),
+    await Deno.readTextFile(`${testHost.host.stateDirectory}/pct.log`),
   ].join("\n");
   assertStringIncludes(emitted, "[secret: API token]");
   for (const form of formsOf(value)) {
     assert(!emitted.includes(form), `${form} was emitted`);
   }
-  const missing = await trial.run(
-    await trial.setup(`await secret("API token", { file: "/usr/local/phoenix_hypervisor/etc/none.conf" });`),
+  const missing = await testHost.run(
+    await testHost.setup(`await secret("API token", { file: "/usr/local/phoenix_hypervisor/etc/none.conf" });`),
   );
   assertEquals(missing.code, 2);
   assertStringIncludes(missing.stderr, '"/usr/local/phoenix_hypervisor/etc/none.conf" is not there');

@@ -8,7 +8,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { build, FORMS } from "../../bin/compile.ts";
 import { SimulatedHost } from "../hosts/simulated/simulated_host.ts";
 import { denortMissing } from "../support/denort.ts";
-import { obstacle, project } from "../support/test_host.ts";
+import { project, skipReason } from "../support/test_host.ts";
 
 const BIN = "/usr/local/phoenix_hypervisor/bin";
 
@@ -109,7 +109,7 @@ const PARTS = {
 };
 
 for (const form of FORMS) {
-  const reason = obstacle ?? (form === "executable" ? denortMissing() : undefined);
+  const reason = skipReason ?? (form === "executable" ? denortMissing() : undefined);
   Deno.test({
     name: `setups built as ${form}${reason === undefined ? "" : ` (${reason})`}`,
     ignore: reason !== undefined,

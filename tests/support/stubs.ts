@@ -1,5 +1,5 @@
 /**
- * Stand-ins for tests: a container that answers what a test says, a host, and the surroundings of a run. All are strict: what a
+ * Stand-ins for tests: a container that answers what a test says, a host, and the system of a run. All are strict: what a
  * test did not announce fails it.
  *
  * @module
@@ -8,10 +8,10 @@
 import { type CommandOptions, type Connection, failureOf, Output } from "../../lib/container/container.ts";
 import { Engine } from "../../lib/engine.ts";
 import type { Difference, Outcome, RunEvent } from "../../lib/events.ts";
-import type { Step } from "../../lib/engine.ts";
-import type { Hello } from "../../lib/container/protocol.ts";
+import type { Step } from "../../lib/step.ts";
+import type { Greeting } from "../../lib/container/protocol.ts";
 import type { Host } from "../../lib/host/host.ts";
-import type { Surroundings } from "../../lib/run/system.ts";
+import type { System } from "../../lib/run/system.ts";
 import type { Script } from "../../lib/shell.ts";
 
 /** What a command answers: its stdout, or all that it leaves behind. */
@@ -62,8 +62,8 @@ export class StubContainer implements Connection {
 
   prepare(): void {}
 
-  open(): Promise<Hello> {
-    return Promise.resolve(helloOf("Portainer"));
+  open(): Promise<Greeting> {
+    return Promise.resolve(greetingOf("Portainer"));
   }
 
   async interrupt(): Promise<void> {}
@@ -85,7 +85,7 @@ export class StubContainer implements Connection {
 }
 
 /** What the shell of a container with this host name says. */
-export function helloOf(hostname: string, machineId = "0123456789abcdef"): Hello {
+export function greetingOf(hostname: string, machineId = "0123456789abcdef"): Greeting {
   return { pid: 42, timeout: "gnu", setsid: true, runFolder: "/run", hostname, machineId, rootMade: "-", started: "7" };
 }
 
@@ -130,7 +130,7 @@ export async function ensure<State>(
   return { outcome: finished.outcome, differences: finished.differences, note: finished.note, events };
 }
 
-/** What a run in {@linkcode stubSurroundings} left behind. */
+/** What a run in {@linkcode stubSystem} left behind. */
 export class StubRun {
   /** All that went to stdout. */
   stdout = "";
@@ -164,11 +164,11 @@ export interface StubOptions {
   readonly files?: Readonly<Record<string, unknown>>;
   readonly host?: Partial<Host>;
   readonly lock?: () => { release(): void };
-  readonly openLogFile?: Surroundings["openLogFile"];
+  readonly openLogFile?: System["openLogFile"];
 }
 
-/** Surroundings in which nothing is real. */
-export function stubSurroundings(options: StubOptions = {}): [Surroundings, StubRun] {
+/** System in which nothing is real. */
+export function stubSystem(options: StubOptions = {}): [System, StubRun] {
   const run = new StubRun();
   const container = options.container ?? new StubContainer();
   return [{
@@ -195,9 +195,9 @@ export function stubSurroundings(options: StubOptions = {}): [Surroundings, Stub
       write: (script, more) => container.write(script, more),
       prepare() {},
       open() {
-        const hello = helloOf(options.hostname ?? "Portainer");
-        onOpen?.(hello);
-        return Promise.resolve(hello);
+        const greeting = greetingOf(options.hostname ?? "Portainer");
+        onOpen?.(greeting);
+        return Promise.resolve(greeting);
       },
       interrupt: () => container.interrupt(),
       close: () => container.close(),

@@ -8,9 +8,10 @@ import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { importArguments } from "../../bin/toolchain.ts";
 import type { RunEvent } from "../../lib/events.ts";
-import { type SimulatedContainer, SimulatedHost, whatIsMissing } from "../hosts/simulated/simulated_host.ts";
+import type { ContainerToCreate, ProxmoxHost } from "../hosts/host.ts";
+import { SimulatedHost, whatIsMissing } from "../hosts/simulated/simulated_host.ts";
 import { noteCase } from "../hosts/lab/cases.ts";
-import { LabHost, type TrialHost, UNTIL_SERVICES_RUN } from "../hosts/lab/lab_host.ts";
+import { LabHost, UNTIL_SERVICES_RUN } from "../hosts/lab/lab_host.ts";
 
 /** The root of the project, with a slash at its end. */
 export const project = fromFileUrl(new URL("../..", import.meta.url));
@@ -19,13 +20,13 @@ const permissions = (["read", "write", "run", "env", "net"] as const)
   .filter((name) => Deno.permissions.querySync({ name }).state !== "granted").map((name) => `--allow-${name}`);
 
 /** Why no host can be simulated here, as the end of a sentence; `undefined` where one can. */
-export const obstacle = permissions.length > 0 ? `needs ${permissions.join(" ")}` : await whatIsMissing();
+export const skipReason = permissions.length > 0 ? `needs ${permissions.join(" ")}` : await whatIsMissing();
 
 /** Where the lab is, when the cases are to run on hosts with real containers (`deno task lab`). */
 const lab = permissions.length > 0 ? undefined : Deno.env.get("PHOENIX_LAB");
 
 /** A run of a setup on the host. */
-export interface TrialRun {
+export interface TestRun {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -36,20 +37,20 @@ export interface TrialRun {
 }
 
 /** The container that most tests work with. */
-export const PORTAINER: SimulatedContainer = { ctid: 901, hostname: "Portainer", ip: "10.0.0.99" };
+export const PORTAINER: ContainerToCreate = { ctid: 901, hostname: "Portainer", ip: "10.0.0.99" };
 
 /** Boots a host with these containers, simulated or of the lab, which lasts until it is closed or this process ends. */
-export async function beginHost(containers: readonly SimulatedContainer[]): Promise<TrialHost> {
+export async function beginHost(containers: readonly ContainerToCreate[]): Promise<ProxmoxHost> {
   return lab ? await LabHost.begin(lab, containers) : await SimulatedHost.temporary({ containers });
 }
 
 /** A host of its own for one test. */
-export class Trial implements AsyncDisposable {
-  private constructor(readonly host: TrialHost, readonly ctid: number) {}
+export class TestHost implements AsyncDisposable {
+  private constructor(readonly host: ProxmoxHost, readonly ctid: number) {}
 
   /** Boots a host with one container. */
-  static async begin(container: SimulatedContainer = PORTAINER): Promise<Trial> {
-    return new Trial(await beginHost([container]), container.ctid);
+  static async begin(container: ContainerToCreate = PORTAINER): Promise<TestHost> {
+    return new TestHost(await beginHost([container]), container.ctid);
   }
 
   /** The arguments with which Deno runs a setup as its first line says. */
@@ -63,7 +64,7 @@ export class Trial implements AsyncDisposable {
     setup = `${project}setups/${this.ctid}.ts`,
     args: readonly string[] = [String(this.ctid)],
     env: Record<string, string> = {},
-  ): Promise<TrialRun> {
+  ): Promise<TestRun> {
     await this.host.forgetPctCalls();
     const { code, stdout, stderr } = await this.host.run(Deno.execPath(), [...await this.deno(setup), ...args], {
       env,
@@ -138,16 +139,16 @@ export function noted(
 /** Registers a test with a host of its own; it is ignored, saying why, where none can be simulated. */
 export function testOnHost(
   name: string,
-  fn: (trial: Trial, t: Deno.TestContext) => Promise<void>,
-  container?: SimulatedContainer,
+  fn: (testHost: TestHost, t: Deno.TestContext) => Promise<void>,
+  container?: ContainerToCreate,
 ): void {
   Deno.test({
-    name: obstacle === undefined ? name : `${name} (${obstacle})`,
-    ignore: obstacle !== undefined,
+    name: skipReason === undefined ? name : `${name} (${skipReason})`,
+    ignore: skipReason !== undefined,
     async fn(t) {
       await noted(t, name, async (t) => {
-        await using trial = await Trial.begin(container);
-        await fn(trial, t);
+        await using testHost = await TestHost.begin(container);
+        await fn(testHost, t);
       });
     },
   });

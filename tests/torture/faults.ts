@@ -10,7 +10,7 @@
 
 import { readJson } from "../../lib/run/configuration.ts";
 import { PctContainer } from "../../lib/container/container.ts";
-import type { Step } from "../../lib/engine.ts";
+import type { Step } from "../../lib/step.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { type Host, thisHost } from "../../lib/host/host.ts";
 import { main } from "../../lib/run/main.ts";
@@ -18,8 +18,9 @@ import { RunLock } from "../../lib/run/lock.ts";
 import { openLogFile } from "../../lib/log/log.ts";
 import { file, type Secret, type Setup, setup, sh, snapshot } from "../../lib/mod.ts";
 import { Pct } from "../../lib/container/pct.ts";
-import { type Fault, SimulatedHost } from "../hosts/simulated/simulated_host.ts";
-import { theseSurroundings } from "../../lib/run/system.ts";
+import type { Fault } from "../hosts/host.ts";
+import { SimulatedHost } from "../hosts/simulated/simulated_host.ts";
+import { thisSystem } from "../../lib/run/system.ts";
 import { command } from "../../lib/steps/command.ts";
 import { formsOf, generator } from "../support/fleet.ts";
 import { eventsOf, PORTAINER } from "../support/test_host.ts";
@@ -162,7 +163,7 @@ export class Bench implements AsyncDisposable {
     let said = "";
     const sink = { write: (text: string) => void (said += text), terminal: false };
     await main(setup, {
-      ...theseSurroundings(),
+      ...thisSystem(),
       args: ["--json", "--verbose", ...args],
       program: "/usr/local/phoenix_hypervisor/bin/phoenix_hypervisor_setup_901",
       environment: () => undefined,

@@ -9,13 +9,13 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { importArguments } from "../../bin/toolchain.ts";
 import { Bench, FAULTS, SECRET, SECRET_FORMS, SECRET_ON_HOST, tells } from "./faults.ts";
 import { ProcessWatch } from "./processes.ts";
-import { obstacle, project } from "../support/test_host.ts";
+import { project, skipReason } from "../support/test_host.ts";
 
 Deno.test({
-  name: obstacle === undefined
+  name: skipReason === undefined
     ? "faults end in the right state, or with one clear error and its exit code"
-    : `faults (${obstacle})`,
-  ignore: obstacle !== undefined,
+    : `faults (${skipReason})`,
+  ignore: skipReason !== undefined,
   async fn(t) {
     await using bench = await Bench.begin(1);
     for (const one of FAULTS.filter(({ sample }) => sample)) {

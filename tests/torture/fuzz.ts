@@ -19,8 +19,8 @@ import { concat } from "../../lib/steps/support/transfer.ts";
 import { file } from "../../lib/steps/file.ts";
 import { line } from "../../lib/steps/line.ts";
 import { generator } from "../support/fleet.ts";
-import { on, StubContainer, type StubOptions, type StubRun, stubSurroundings } from "../support/stubs.ts";
-import { obstacle, Trial } from "../support/test_host.ts";
+import { on, StubContainer, type StubOptions, type StubRun, stubSystem } from "../support/stubs.ts";
+import { skipReason, TestHost } from "../support/test_host.ts";
 import type { Failed, Report } from "./result.ts";
 
 type Random = (below: number) => number;
@@ -52,8 +52,8 @@ const KINDS: Readonly<Record<string, (given: Given) => Promise<string>>> = {
 /** Tries `cases` cases of each kind, and `onHost` of the one that takes a simulated host, where each takes a hundred times longer. */
 export async function fuzz(report: Report, seed: number, cases: number, onHost = cases): Promise<void> {
   for (const [kind, attempt] of Object.entries(KINDS)) {
-    if (attempt === files && obstacle !== undefined) {
-      report({ part: "fuzz", kind, tried: 0, ended: `NOT TRIED: ${obstacle}`, failures: [] });
+    if (attempt === files && skipReason !== undefined) {
+      report({ part: "fuzz", kind, tried: 0, ended: `NOT TRIED: ${skipReason}`, failures: [] });
       continue;
     }
     const folder = await Deno.makeTempDir({ prefix: "fuzz-" });
@@ -576,10 +576,10 @@ const LANES = 4;
 const BATCH = 240;
 
 async function files({ cases, random, fail }: Given): Promise<string> {
-  await using trial = await Trial.begin();
-  const pct = new Pct(`${trial.host.stateDirectory}/pct`);
+  await using testHost = await TestHost.begin();
+  const pct = new Pct(`${testHost.host.stateDirectory}/pct`);
   const lanes = Array.from({ length: Math.min(LANES, cases) }, () => {
-    const container = new PctContainer(pct, trial.ctid);
+    const container = new PctContainer(pct, testHost.ctid);
     return { container, engine: engineOf(container, pct) };
   });
   let refused = 0;
@@ -603,7 +603,7 @@ async function files({ cases, random, fail }: Given): Promise<string> {
           }
           const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
           const check = async (expected: Uint8Array) => {
-            const found = await Deno.readFile(`${trial.host.rootfs(trial.ctid)}${path}`).catch(messageOf);
+            const found = await Deno.readFile(`${testHost.host.rootfs(testHost.ctid)}${path}`).catch(messageOf);
             if (typeof found === "string") fail(name, `The file is not there (${found})`);
             else if (!same(found, expected)) {
               fail({ name, content, text }, `Of ${expected.length} bytes, ${found.length} came out or others`);
@@ -619,15 +619,15 @@ async function files({ cases, random, fail }: Given): Promise<string> {
           await check(after ?? bytes);
         }
       }));
-      const crowded = await trial.inside(
+      const crowded = await testHost.inside(
         `for d in /srv/fuzz/*; do [ ! -d "$d" ] || [ "$(ls -A "$d" -q | wc -l)" = 1 ] || echo "$d"; done`,
       );
       for (const folder of crowded.split("\n").filter(Boolean)) {
         fail(inputs[Number(folder.slice("/srv/fuzz/".length))], "Something else was left in the folder");
       }
-      await trial.inside("rm -rf /srv/fuzz");
+      await testHost.inside("rm -rf /srv/fuzz");
     }
-    const left = await trial.inside("ls -d /canary /root/canary /srv/canary 2>/dev/null; true");
+    const left = await testHost.inside("ls -d /canary /root/canary /srv/canary 2>/dev/null; true");
     if (left !== "") fail(left, "A shell in the container ran some of the input");
   } finally {
     for (const { container } of lanes) await container.close();
@@ -731,16 +731,16 @@ async function runOf(
   options: StubOptions & { readJson?: boolean; logFile?: boolean },
   of: Setup,
 ): Promise<StubRun & { terminal: boolean }> {
-  const [surroundings, run] = stubSurroundings(options);
+  const [system, run] = stubSystem(options);
   await main(of, {
-    ...surroundings,
+    ...system,
     ...(options.readJson
       ? { readJson: (path: string) => path.startsWith("/usr/local/") ? undefined : readJson(path) }
       : {}),
     ...(options.logFile
       ? {
         openLogFile: (path: string) =>
-          path.startsWith("/var/") ? surroundings.openLogFile(path) : { ...openLogFile(path), sync() {} },
+          path.startsWith("/var/") ? system.openLogFile(path) : { ...openLogFile(path), sync() {} },
       }
       : {}),
   });

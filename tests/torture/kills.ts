@@ -7,7 +7,7 @@
 
 import type { RunEvent } from "../../lib/events.ts";
 import { beginWith, damage, formsOf, generator, leaksOf, setups, stateOf } from "../support/fleet.ts";
-import { eventsOf, project, type Trial } from "../support/test_host.ts";
+import { eventsOf, project, type TestHost } from "../support/test_host.ts";
 import { ProcessWatch } from "./processes.ts";
 import type { Failed, Report, Result } from "./result.ts";
 
@@ -73,16 +73,16 @@ export class Killer implements AsyncDisposable {
   readonly cleanUps: number[] = [];
   #undisturbed: Undisturbed | undefined;
   /** A host on which the setup has come to its end, for damage. */
-  #settled: Trial | undefined;
+  #settled: TestHost | undefined;
 
   readonly #token: string | undefined;
-  #lent: Trial | undefined;
+  #lent: TestHost | undefined;
 
   /**
    * `token` takes the place of the secrets on its hosts, so that nobody else has it. `settled` is a host on which the setup has come
    * to its end; without one, it makes its own.
    */
-  constructor(readonly ctid: number, options: { readonly token?: string; readonly settled?: Trial } = {}) {
+  constructor(readonly ctid: number, options: { readonly token?: string; readonly settled?: TestHost } = {}) {
     this.#token = options.token;
     this.#lent = options.settled;
   }
@@ -99,12 +99,12 @@ export class Killer implements AsyncDisposable {
   async kill(kill: Kill): Promise<{ killed: boolean; wrong: string[] }> {
     const undisturbed = await this.#reference();
     if (kill.damage === undefined) {
-      await using trial = await this.#begin();
-      return await this.#killOn(trial, kill, undisturbed);
+      await using testHost = await this.#begin();
+      return await this.#killOn(testHost, kill, undisturbed);
     }
-    const trial = this.#settled!;
-    await damage(trial, generator(kill.damage));
-    const result = await this.#killOn(trial, kill, undisturbed);
+    const testHost = this.#settled!;
+    await damage(testHost, generator(kill.damage));
+    const result = await this.#killOn(testHost, kill, undisturbed);
     if (result.wrong.length > 0) await this.#renew();
     return result;
   }
@@ -117,22 +117,22 @@ export class Killer implements AsyncDisposable {
     return this.#undisturbed ??= await this.#renew();
   }
 
-  async #begin(): Promise<Trial> {
-    const trial = await beginWith(this.ctid);
+  async #begin(): Promise<TestHost> {
+    const testHost = await beginWith(this.ctid);
     if (this.#token !== undefined) {
-      await Deno.writeTextFile(`${trial.host.etc}/phoenix_hf_token.conf`, `HF_TOKEN=${this.#token}\n`);
-      await Deno.writeTextFile(`${trial.host.etc}/phoenix_docker_token.conf`, `${this.#token}\n`);
+      await Deno.writeTextFile(`${testHost.host.etc}/phoenix_hf_token.conf`, `HF_TOKEN=${this.#token}\n`);
+      await Deno.writeTextFile(`${testHost.host.etc}/phoenix_docker_token.conf`, `${this.#token}\n`);
     }
-    return trial;
+    return testHost;
   }
 
   /** Lets a run come to its end on the host that it was given, or on a new one. */
   async #renew(): Promise<Undisturbed> {
     const used = this.#settled;
     await this[Symbol.asyncDispose]();
-    const trial = this.#settled = used === undefined && this.#lent || await this.#begin();
+    const testHost = this.#settled = used === undefined && this.#lent || await this.#begin();
     const started = performance.now();
-    const { code, stdout, stderr } = await trial.run(undefined, ["--json", String(this.ctid)]);
+    const { code, stdout, stderr } = await testHost.run(undefined, ["--json", String(this.ctid)]);
     const whole = performance.now() - started;
     if (code !== 0) throw new Error(`An undisturbed run of ${this.ctid} ended with ${code}: ${stderr}`);
     const steps = eventsOf(stdout).filter((event): event is RunEvent & { event: "step finished" } =>
@@ -141,20 +141,20 @@ export class Killer implements AsyncDisposable {
     return {
       starting: whole - steps.reduce((sum, ms) => sum + ms, 0),
       steps,
-      state: await stateOf(trial),
-      processes: await processesInside(trial),
+      state: await stateOf(testHost),
+      processes: await processesInside(testHost),
     };
   }
 
   async #killOn(
-    trial: Trial,
+    testHost: TestHost,
     { signal, group, step, after }: Kill,
     undisturbed: Undisturbed,
   ): Promise<{ killed: boolean; wrong: string[] }> {
     const wrong: string[] = [];
-    const child = trial.host.command("/usr/bin/setsid", [
+    const child = testHost.host.command("/usr/bin/setsid", [
       Deno.execPath(),
-      ...await trial.deno(`${project}setups/${this.ctid}.ts`),
+      ...await testHost.deno(`${project}setups/${this.ctid}.ts`),
       "--json",
       String(this.ctid),
     ], { stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
@@ -188,31 +188,31 @@ export class Killer implements AsyncDisposable {
         this.cleanUps.push(at - signalled);
         if (at - signalled > CLEAN_UP) wrong.push(`took ${Math.round(at - signalled)} ms to end`);
         if (step > 0 && diedOf !== null) wrong.push(`died of ${diedOf} without cleaning up`);
-        const ours = () => lookAt(trial, (inside) => without(inside, undisturbed.processes, "all"));
+        const ours = () => lookAt(testHost, (inside) => without(inside, undisturbed.processes, "all"));
         wrong.push(...(await soon(ours)).map((process) => `left running: ${process}`));
       }
     } else if (code !== 0) wrong.push(`not killed, and ended with exit code ${code}: ${emitted.join("")}`);
 
-    const again = await trial.run(undefined, ["--json", "--timeout", `${HANGS}ms`, String(this.ctid)]);
+    const again = await testHost.run(undefined, ["--json", "--timeout", `${HANGS}ms`, String(this.ctid)]);
     emitted.push(again.stdout, again.stderr);
-    wrong.push(...(await leaksOf(trial, emitted)).map((file) => `something of ${file} was emitted`));
+    wrong.push(...(await leaksOf(testHost, emitted)).map((file) => `something of ${file} was emitted`));
     if (again.code !== 0) {
       wrong.push(`the next run ended with exit code ${again.code}: ${again.stderr || again.stdout}`);
       return { killed, wrong };
     }
-    const [is, was] = [(await stateOf(trial)).split("\n"), undisturbed.state.split("\n")];
+    const [is, was] = [(await stateOf(testHost)).split("\n"), undisturbed.state.split("\n")];
     const tooMuch = without(is, was).map((line) => `+ ${line.trim()}`);
     const missing = without(was, is).map((line) => `- ${line.trim()}`);
     if (tooMuch.length + missing.length > 0) {
       wrong.push(["the next run led to another state", ...tooMuch, ...missing].slice(0, 40).join("\n    "));
     }
     const differing = () =>
-      lookAt(trial, (inside) => [
+      lookAt(testHost, (inside) => [
         ...without(inside, undisturbed.processes),
         ...without(undisturbed.processes, inside).map((process) => `(missing) ${process}`),
       ]);
     wrong.push(...(await soon(differing)).map((process) => `running after the next run: ${process}`));
-    wrong.push(...(await temporaryFiles(trial)).map((path) => `left behind after the next run: ${path}`));
+    wrong.push(...(await temporaryFiles(testHost)).map((path) => `left behind after the next run: ${path}`));
     return { killed, wrong };
   }
 }
@@ -248,10 +248,10 @@ async function soon(look: () => Promise<string[]>): Promise<string[]> {
 }
 
 /** The processes inside, without ids: those of services among them, but not the one that looks. */
-async function processesInside(trial: Trial): Promise<string[]> {
-  const { code, stdout, stderr } = await trial.host.run("/usr/sbin/pct", [
+async function processesInside(testHost: TestHost): Promise<string[]> {
+  const { code, stdout, stderr } = await testHost.host.run("/usr/sbin/pct", [
     "exec",
-    String(trial.ctid),
+    String(testHost.ctid),
     "--",
     "sh",
     "-c",
@@ -264,22 +264,22 @@ async function processesInside(trial: Trial): Promise<string[]> {
 }
 
 /** The processes of runs on the host, and those inside that `judge` gives back. */
-async function lookAt(trial: Trial, judge: (inside: string[]) => string[]): Promise<string[]> {
-  const { stdout } = await trial.host.run("/bin/sh", [
+async function lookAt(testHost: TestHost, judge: (inside: string[]) => string[]): Promise<string[]> {
+  const { stdout } = await testHost.host.run("/bin/sh", [
     "-c",
     `for p in /proc/[0-9]*; do
       [ $p != /proc/$$ ] && [ $p/ns/mnt -ef /proc/self/ns/mnt ] && { tr '\\0\\n' '  ' <$p/cmdline && echo; }
     done 2>/dev/null; true`,
   ]);
   const onHost = stdout.split("\n").filter((line) => /\/usr\/sbin\/pct|\/setups\/\d+\.ts/.test(line));
-  return [...onHost.map((line) => `on the host: ${line.trim()}`), ...judge(await processesInside(trial))];
+  return [...onHost.map((line) => `on the host: ${line.trim()}`), ...judge(await processesInside(testHost))];
 }
 
 /** What a run needs only for a while, inside and on the host. */
-async function temporaryFiles(trial: Trial): Promise<string[]> {
+async function temporaryFiles(testHost: TestHost): Promise<string[]> {
   const named = `find / /run /dev/shm -xdev -name '*phoenix_setup*' ! -path '/proc/*'`;
-  const inside = await trial.inside(`${named} ! -path /var/lib/phoenix_setup 2>/dev/null; true`);
-  const { stdout: onHost } = await trial.host.run("/bin/sh", [
+  const inside = await testHost.inside(`${named} ! -path /var/lib/phoenix_setup 2>/dev/null; true`);
+  const { stdout: onHost } = await testHost.host.run("/bin/sh", [
     "-c",
     `find /usr/local/phoenix_hypervisor /var/log -name '*phoenix_setup*'; find /run/phoenix_setup -type f ! -name '*.lock'
     find /run/phoenix_setup -name '*.lock' -size +0`,

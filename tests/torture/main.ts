@@ -10,7 +10,7 @@
 
 import { parseArgs } from "@std/cli";
 import { formatDuration } from "../../lib/time.ts";
-import { obstacle } from "../support/test_host.ts";
+import { skipReason } from "../support/test_host.ts";
 import { faults } from "./faults.ts";
 import { fuzz } from "./fuzz.ts";
 import { kills, parseKill } from "./kills.ts";
@@ -61,7 +61,7 @@ async function main(args: string[]): Promise<number> {
     return 1;
   }
 
-  if (obstacle !== undefined) console.error(`No host can be simulated here: ${obstacle}`);
+  if (skipReason !== undefined) console.error(`No host can be simulated here: ${skipReason}`);
   console.log(`Seed ${seed}: the same trials again with --seed ${seed}`);
   const results: Result[] = [];
   const missing: string[] = [];
@@ -75,7 +75,7 @@ async function main(args: string[]): Promise<number> {
   };
   for (const part of parts) {
     // Most fuzz cases need no host; the others say so.
-    if (part !== "fuzz" && obstacle !== undefined) {
+    if (part !== "fuzz" && skipReason !== undefined) {
       missing.push(part);
       continue;
     }
@@ -91,7 +91,7 @@ async function main(args: string[]): Promise<number> {
   const failed = results.reduce((sum, { failures }) => sum + failures.length, 0);
   const tried = results.reduce((sum, { tried }) => sum + tried, 0);
   console.log(`\n${tried} tried, ${failed} failed, in ${formatDuration(performance.now() - started)} (seed ${seed})`);
-  for (const part of missing) console.log(`NOT TRIED: ${part}, as no host can be simulated here: ${obstacle}`);
+  for (const part of missing) console.log(`NOT TRIED: ${part}, as no host can be simulated here: ${skipReason}`);
   const isUntried = missing.length > 0 || results.some(({ tried }) => tried === 0);
   return failed > 0 || isUntried ? 1 : 0;
 }

@@ -5,7 +5,7 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { project, Trial } from "../support/test_host.ts";
+import { project, TestHost } from "../support/test_host.ts";
 import type { Failed, Report } from "./result.ts";
 
 const RUNS = 20;
@@ -13,11 +13,11 @@ const AGAIN = "deno task torture --only kills --kills 0";
 
 /** One run works, the others say who it is and end with 6; a run of another container does not wait for them. */
 export async function together(report: Report): Promise<void> {
-  await using trial = await Trial.begin();
-  const { host } = trial;
+  await using testHost = await TestHost.begin();
+  const { host } = testHost;
   await host.addContainer({ ctid: 902, hostname: "GPUtemplate", ip: "10.0.0.98" });
   const run = async (ctid: number) => {
-    const args = await trial.deno(`${project}setups/${ctid}.ts`);
+    const args = await testHost.deno(`${project}setups/${ctid}.ts`);
     const started = performance.now();
     const child = host.command(Deno.execPath(), [...args, String(ctid)], {
       stdin: "null",

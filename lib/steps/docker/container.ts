@@ -5,7 +5,7 @@
  */
 
 import { failureOf, Output } from "../../container/container.ts";
-import type { Reading, Step, Writing } from "../../engine.ts";
+import type { Reading, Step, Writing } from "../../step.ts";
 import { ExitCode, Failure, messageOf } from "../../errors.ts";
 import type { Difference } from "../../events.ts";
 import { sh } from "../../shell.ts";
@@ -14,7 +14,7 @@ import { concerns } from "../support/path.ts";
 import type { Alive } from "../support/poll.ts";
 import { driftOf } from "./container_drift.ts";
 import { type ContainerInfo, healthStatus, inspectContainer, isAnonymous } from "./container_info.ts";
-import { creation, type DockerContainerSpec, readSpec, requireContainerName } from "./container_options.ts";
+import { createCommand, type DockerContainerSpec, readSpec, requireContainerName } from "./container_options.ts";
 import { type ImageInfo, missing, requireSpace } from "./engine.ts";
 import { pull } from "./image.ts";
 
@@ -37,7 +37,7 @@ interface ContainerState {
   /** What it has read, as the marker says: `hash path`. */
   readonly read: readonly string[];
   /** The paths in `restartWith` whose content steps before this one would change, in check mode. */
-  readonly foreseen: readonly string[];
+  readonly predicted: readonly string[];
 }
 
 /**
@@ -48,7 +48,7 @@ interface ContainerState {
  * A replacement that was cut off is recognised by `<name>_previous` and finished, or undone, by the next run.
  *
  * What it has read of `restartWith` is noted below `/var/lib/phoenix_setup/docker`. A container without such a note, which somebody
- * else made for instance, is restarted once. Check mode foresees the restart also where it is a `file`, `tree`, `line`, `block` or
+ * else made for instance, is restarted once. Check mode predicts the restart also where it is a `file`, `tree`, `line`, `block` or
  * `absent` before this step that would make the change; what a command or a script would write, it cannot know.
  *
  * Throws a `TypeError` for what Docker would not take, or would take for something else.
@@ -82,7 +82,7 @@ export function container(name: string, spec: DockerContainerSpec): Step {
   const within = milliseconds(spec.within ?? "2m");
   const marker = `${MARKERS}/${name}`;
 
-  async function probe({ container, foreseen }: Reading): Promise<ContainerState> {
+  async function probe({ container, predicted }: Reading): Promise<ContainerState> {
     const output = await container.read(
       sh`docker container inspect --format '{{json .}}' ${[name, previousName]}
 docker image inspect --format '{{json .}}' ${spec.image}
@@ -111,7 +111,7 @@ done`
       image: objects.find((object): object is ImageInfo => !("State" in object)),
       content: after("content ").map((line) => [line.slice(65), line.slice(0, 64)]),
       read: after("read "),
-      foreseen: restartWith.filter((input) => foreseen.some((change) => change.content && concerns(input, change))),
+      predicted: restartWith.filter((input) => predicted.some((change) => change.content && concerns(input, change))),
     };
   }
 
@@ -137,7 +137,7 @@ done`
     if (health !== undefined && health !== "healthy") differences.push({ what: "health", from: health, to: "healthy" });
     const changed = unread(state);
     for (const path of changed) differences.push({ what: `restart: ${path} has changed since its last start` });
-    for (const path of state.foreseen) {
+    for (const path of state.predicted) {
       if (!changed.includes(path)) differences.push({ what: `restart: ${path} would change before` });
     }
     return differences;
@@ -252,7 +252,7 @@ mv -f ${`${marker}.new`} ${marker}`,
   }
 
   async function create(at: Writing): Promise<void> {
-    const { create, stdin, connect } = creation(name, spec);
+    const { create, stdin, connect } = createCommand(name, spec);
     await at.container.write(create, stdin === undefined ? {} : { stdin });
     for (const script of connect) await at.container.write(script);
   }

@@ -8,7 +8,14 @@ import type { Difference } from "../../events.ts";
 import { Secret } from "../../secret.ts";
 import { formatDuration } from "../../time.ts";
 import { type ContainerInfo, type DeviceRequest, isAnonymous, type NotedHealthCheck } from "./container_info.ts";
-import { byNumber, type DockerContainerSpec, gpuNames, type NotedSpec, portKey, reveal } from "./container_options.ts";
+import {
+  byNumber,
+  type DockerContainerSpec,
+  gpuNames,
+  type NormalizedSpec,
+  portKey,
+  reveal,
+} from "./container_options.ts";
 import type { ImageInfo } from "./engine.ts";
 
 /** In what a container differs from its specification; only a new one can mend that. `image` is the one that it should have. */
@@ -16,7 +23,7 @@ export function driftOf(
   current: ContainerInfo,
   image: ImageInfo | undefined,
   spec: DockerContainerSpec,
-  { ports, volumes, shmSize, health }: NotedSpec,
+  { ports, volumes, shmSize, health }: NormalizedSpec,
 ): Difference[] {
   const { Config, HostConfig } = current;
   const differences: Difference[] = [];

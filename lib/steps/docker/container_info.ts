@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Reading } from "../../engine.ts";
+import type { Reading } from "../../step.ts";
 import { sh } from "../../shell.ts";
 import { inspect } from "./engine.ts";
 

@@ -69,7 +69,7 @@ export interface HealthCheck {
 }
 
 /** A specification as Docker would note it. */
-export interface NotedSpec {
+export interface NormalizedSpec {
   /** As {@linkcode portKey} has them. */
   readonly ports: readonly string[] | undefined;
   /** `nameOrPath:/path[:ro]`. */
@@ -80,7 +80,7 @@ export interface NotedSpec {
 }
 
 /** Reads the specification of a container. Throws a `TypeError` for what Docker would not take, or would take for something else. */
-export function readSpec(name: string, spec: DockerContainerSpec): NotedSpec {
+export function readSpec(name: string, spec: DockerContainerSpec): NormalizedSpec {
   requireContainerName(name);
   requireReference(spec.image);
   const ports = spec.ports?.map(parsePort);
@@ -95,7 +95,7 @@ export function readSpec(name: string, spec: DockerContainerSpec): NotedSpec {
 }
 
 /** The command that creates a container, what it reads, and those that have to follow before the container is started. */
-export function creation(
+export function createCommand(
   name: string,
   spec: DockerContainerSpec,
 ): { readonly create: Script; readonly stdin: string | undefined; readonly connect: readonly Script[] } {

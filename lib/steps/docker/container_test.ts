@@ -1,7 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { withSteppingClock } from "../../../tests/support/clock.ts";
 import { ensure, type Rule, StubContainer } from "../../../tests/support/stubs.ts";
-import { type Step, StepFailed } from "../../engine.ts";
+import { StepFailed } from "../../engine.ts";
+import type { Step } from "../../step.ts";
 import type { Difference } from "../../events.ts";
 import { absent, container, type DockerContainerSpec } from "./container.ts";
 import { network } from "./network.ts";

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { withSteppingClock } from "../../../tests/support/clock.ts";
 import { type Answer, ensure as ensureStep, on, type Rule, StubContainer } from "../../../tests/support/stubs.ts";
-import { type Step, StepFailed } from "../../engine.ts";
+import { StepFailed } from "../../engine.ts";
+import type { Step } from "../../step.ts";
 import { CommandFailed, ExitCode, SessionLost } from "../../errors.ts";
 import type { Difference } from "../../events.ts";
 import { Secret } from "../../secret.ts";

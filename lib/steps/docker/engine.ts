@@ -5,7 +5,7 @@
  */
 
 import { failureOf, type Output } from "../../container/container.ts";
-import type { Reading, Step } from "../../engine.ts";
+import type { Reading, Step } from "../../step.ts";
 import { ExitCode, Failure } from "../../errors.ts";
 import { type Script, sh } from "../../shell.ts";
 

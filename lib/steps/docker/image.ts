@@ -6,7 +6,7 @@
 
 import { failureOf, type Output } from "../../container/container.ts";
 import { head } from "../../text.ts";
-import type { Reading, Step, Writing } from "../../engine.ts";
+import type { Reading, Step, Writing } from "../../step.ts";
 import { ExitCode, Failure } from "../../errors.ts";
 import type { HostFile } from "../../host/host.ts";
 import { Secret } from "../../secret.ts";

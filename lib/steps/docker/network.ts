@@ -5,7 +5,7 @@
  */
 
 import { failureOf } from "../../container/container.ts";
-import type { Step } from "../../engine.ts";
+import type { Step } from "../../step.ts";
 import { sh } from "../../shell.ts";
 import { missing } from "./engine.ts";
 

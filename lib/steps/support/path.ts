@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PathChange } from "../../engine.ts";
+import type { PathChange } from "../../step.ts";
 
 /** Folders with a system in them: whoever removes one has made a mistake. Whatever has a single component is refused anyway. */
 const SYSTEM = new Set([

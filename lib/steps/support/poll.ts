@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Reading } from "../../engine.ts";
+import type { Reading } from "../../step.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "../../errors.ts";
 import { type Duration, formatDuration, milliseconds, within } from "../../time.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import { failureOf } from "../../container/container.ts";
-import type { Reading, Writing } from "../../engine.ts";
+import type { Reading, Writing } from "../../step.ts";
 import { ExitCode, Failure } from "../../errors.ts";
 import type { HostFile } from "../../host/host.ts";
 import { Secret } from "../../secret.ts";

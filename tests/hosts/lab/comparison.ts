@@ -6,12 +6,13 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type Result, type RunOptions, type SimulatedContainer, SimulatedHost } from "../simulated/simulated_host.ts";
+import type { ContainerToCreate, ProxmoxHost, Result, RunOptions } from "../host.ts";
+import { SimulatedHost } from "../simulated/simulated_host.ts";
 import { COMPARISON, noteCase } from "./cases.ts";
-import { LabHost, type TrialHost } from "./lab_host.ts";
+import { LabHost } from "./lab_host.ts";
 
 const lab = Deno.env.get("PHOENIX_LAB");
-const containers: SimulatedContainer[] = [
+const containers: ContainerToCreate[] = [
   { ctid: 901, hostname: "Portainer", ip: "10.0.0.99" },
   { ctid: 905, hostname: "stopped", running: false },
 ];
@@ -19,11 +20,11 @@ const containers: SimulatedContainer[] = [
 /** What a driver does: `pct` by its full path, in an environment of its own. */
 const minimal: RunOptions = { clearEnv: true, env: { PATH: "/usr/bin:/bin", LC_ALL: "C.UTF-8" }, cwd: "/" };
 
-function pct(host: TrialHost, args: readonly string[], options: RunOptions = {}): Promise<Result> {
+function pct(host: ProxmoxHost, args: readonly string[], options: RunOptions = {}): Promise<Result> {
   return host.run("/usr/sbin/pct", args, { ...minimal, ...options });
 }
 
-const sh = (host: TrialHost, script: string, options?: RunOptions) =>
+const sh = (host: ProxmoxHost, script: string, options?: RunOptions) =>
   pct(host, ["exec", "901", "--", "sh", "-c", script], options);
 
 /** Without what differs from call to call and from host to host by its nature. */
@@ -119,7 +120,7 @@ const CALLS: readonly (readonly string[])[] = [
 ];
 
 /** What takes more than one call: each gives what is to be the same on both. */
-const CASES: Readonly<Record<string, (host: TrialHost) => Promise<unknown>>> = {
+const CASES: Readonly<Record<string, (host: ProxmoxHost) => Promise<unknown>>> = {
   "the environment is kept": async (host) => {
     const env = { ...minimal.env!, TERM: "xterm", SECRET: "leaked", PWD: "/nowhere", HOME: "/home/x", container: "no" };
     const { stdout } = await pct(host, ["exec", "901", "--", "env"], { env });

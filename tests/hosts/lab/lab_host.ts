@@ -6,18 +6,10 @@
  */
 
 import { fileURLToPath } from "node:url";
-import {
-  type Fault,
-  type Result,
-  type RunOptions,
-  type SimulatedContainer,
-  SimulatedHost,
-} from "../simulated/simulated_host.ts";
+import type { ContainerToCreate, Fault, ProxmoxHost, Result, RunOptions } from "../host.ts";
+import { SimulatedHost } from "../simulated/simulated_host.ts";
 
 const scripts = fileURLToPath(new URL(".", import.meta.url));
-
-/** What tests need of a host. */
-export type TrialHost = Omit<SimulatedHost, typeof Symbol.asyncDispose>;
 
 /** Something that the lab does not have, with the reason. */
 export class CannotRunHere extends Error {
@@ -33,7 +25,7 @@ until s=$(systemctl is-system-running 2>&1) || [ "$s" = degraded ] || [ $i = 600
 [ "$s" = running ] || { echo "it is $s"; systemctl --failed; exit 1; } >&2`;
 
 /** A host of the lab that runs. */
-export class LabHost implements TrialHost {
+export class LabHost implements ProxmoxHost {
   readonly stateDirectory: string;
   readonly etc: string;
   readonly logFile: string;
@@ -52,7 +44,7 @@ export class LabHost implements TrialHost {
    */
   static async begin(
     state: string,
-    containers: readonly SimulatedContainer[],
+    containers: readonly ContainerToCreate[],
     directory?: string,
   ): Promise<LabHost> {
     const host = new LabHost(
@@ -86,7 +78,7 @@ export class LabHost implements TrialHost {
   }
 
   /** Creates a container, and starts it unless it is to be stopped; its services run when this returns. */
-  async addContainer({ ctid, hostname, ip = "", running = true }: SimulatedContainer): Promise<void> {
+  async addContainer({ ctid, hostname, ip = "", running = true }: ContainerToCreate): Promise<void> {
     await this.#must(`${scripts}create-container`, [String(ctid), hostname, ip]);
     if (!running) return;
     await this.#must("/usr/sbin/pct", ["start", String(ctid)]);
@@ -122,6 +114,10 @@ export class LabHost implements TrialHost {
       await this.#host.run("lxc-stop", ["-P", "/var/lib/lxc", "-n", name, "--kill"]);
     }
     await this.#host.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #must(program: string, args: string[]): Promise<void> {

@@ -16,63 +16,16 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
+import type { ContainerToCreate, Fault, ProxmoxHost, Result, RunOptions } from "../host.ts";
 import { seed } from "./seed.ts";
-
-/** A container to create. */
-export interface SimulatedContainer {
-  ctid: number;
-  hostname: string;
-  /** Its address, without the length of the prefix. Without one it has no network. */
-  ip?: string;
-  /** Whether it starts now, and with the host from then on. Default: true. */
-  running?: boolean;
-}
 
 /** How {@link SimulatedHost.open} makes a host. */
 export interface SimulatedHostOptions {
   /** The containers of a host that is new. Default: the fleet of `etc/phoenix_lxc_configs.json`. */
-  containers?: readonly SimulatedContainer[];
+  containers?: readonly ContainerToCreate[];
   /** End the host, a second later at most, when this process ends in whatever way. Default: it lasts until it is closed. */
   endsWithThisProcess?: boolean;
 }
-
-/** What a command on the host came to. */
-export interface Result {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-/** How {@link SimulatedHost.run} runs a command. */
-export interface RunOptions {
-  cwd?: string;
-  env?: Record<string, string>;
-  clearEnv?: boolean;
-  /** What the command reads. Default: nothing. */
-  stdin?: string | Uint8Array<ArrayBuffer>;
-}
-
-/** The faults of the simulated `pct`; the head of that file says what each does and takes. */
-export type Fault =
-  | "latency"
-  | "hang"
-  | "answers"
-  | "exec-dies"
-  | "exec-noise"
-  | "exec-cuts-input"
-  | "exec-forgets-signals"
-  | "freeze"
-  | "snapshot-takes"
-  | "push-writes-nothing"
-  | "push-writes-half"
-  | "keep-env-unknown"
-  | "locale-noise"
-  | "ha-managed"
-  | "ha-acts"
-  | "start-fails"
-  | "slow-services"
-  | "lock-wait"
-  | "small-disk";
 
 const scripts = fileURLToPath(new URL(".", import.meta.url));
 
@@ -94,7 +47,7 @@ export async function whatIsMissing(stateDirectory?: string): Promise<string | u
 }
 
 /** A simulated Proxmox host that runs. Disposing of it closes it. */
-export class SimulatedHost implements AsyncDisposable {
+export class SimulatedHost implements ProxmoxHost {
   /** The absolute path of the directory with all of its files, and a `pct` that can be run from outside of the host. */
   readonly stateDirectory: string;
   /** The configuration of the fleet: on the host `/usr/local/phoenix_hypervisor/etc`. */
@@ -200,7 +153,7 @@ export class SimulatedHost implements AsyncDisposable {
   }
 
   /** Creates a container, and starts it unless it is to be stopped. */
-  async addContainer(container: SimulatedContainer): Promise<void> {
+  async addContainer(container: ContainerToCreate): Promise<void> {
     const commands: [string, string[]][] = [[`${scripts}create-container`, asArguments(container)]];
     if (container.running ?? true) commands.push(["/usr/sbin/pct", ["start", String(container.ctid)]]);
     for (const [program, args] of commands) {
@@ -257,12 +210,12 @@ export class SimulatedHost implements AsyncDisposable {
   }
 }
 
-function asArguments({ ctid, hostname, ip = "", running = true }: SimulatedContainer): string[] {
+function asArguments({ ctid, hostname, ip = "", running = true }: ContainerToCreate): string[] {
   return [String(ctid), hostname, ip, running ? "1" : "0"];
 }
 
 /** The containers that the host's own configuration describes. */
-async function fleet(): Promise<SimulatedContainer[]> {
+async function fleet(): Promise<ContainerToCreate[]> {
   const text = await Deno.readTextFile(`${scripts}etc/phoenix_lxc_configs.json`);
   const { lxc_configs } = JSON.parse(text) as {
     lxc_configs: Record<string, { name: string; network_config: { ip: string } }>;

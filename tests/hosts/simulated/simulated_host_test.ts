@@ -1,18 +1,12 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import {
-  type Fault,
-  type Result,
-  type RunOptions,
-  type SimulatedContainer,
-  SimulatedHost,
-  whatIsMissing,
-} from "./simulated_host.ts";
+import type { ContainerToCreate, Fault, Result, RunOptions } from "../host.ts";
+import { SimulatedHost, whatIsMissing } from "./simulated_host.ts";
 
 const missing = await whatIsMissing();
 const isRoot = new TextDecoder().decode((await new Deno.Command("id", { args: ["-u"] }).output()).stdout) === "0\n";
 
 // Most tests share one host; each leaves 901 running, unlocked and without faults.
-const containers: SimulatedContainer[] = [
+const containers: ContainerToCreate[] = [
   { ctid: 901, hostname: "Portainer", ip: "10.0.0.99" },
   { ctid: 902, hostname: "GPUtemplate", ip: "10.0.0.110" },
   { ctid: 905, hostname: "stopped", running: false },

@@ -5,14 +5,7 @@
  */
 
 import { change, complain, each, eachOrFail, encoder, look, print, writeAll } from "./client.ts";
-import {
-  clientError,
-  createContainer,
-  readWanted,
-  requireContainer,
-  requireFreeName,
-  type Wanted,
-} from "./create.ts";
+import { clientError, createContainer, readWanted, requireContainer, requireFreeName, type Wanted } from "./create.ts";
 import { Exit, type Given, notSupported, Refusal } from "./flags.ts";
 import { findImage, pull, reference } from "./images.ts";
 import {

@@ -4,16 +4,7 @@
  * @module
  */
 
-import {
-  bytes,
-  duration,
-  Exit,
-  type Given,
-  notSupported,
-  type OptionKinds,
-  Refusal,
-  wholeNumber,
-} from "./flags.ts";
+import { bytes, duration, Exit, type Given, notSupported, type OptionKinds, Refusal, wholeNumber } from "./flags.ts";
 import { requireImage } from "./images.ts";
 import type { Healthcheck } from "./registry.ts";
 import {
