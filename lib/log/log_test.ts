@@ -1,11 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { testWith } from "../../tests/support/permission.ts";
 import type { RunEvent } from "../events.ts";
-import { type LogOptions, RunLog } from "./log.ts";
+import type { ConsoleOptions } from "./console.ts";
+import { RunLog } from "./log.ts";
 import { Secret } from "../secret.ts";
 
 /** A log whose streams and file are texts. `synced` is what the file had when it was last made to outlast a crash. */
-function logOf(options: Partial<LogOptions> = {}) {
+function logOf(options: Partial<ConsoleOptions> = {}) {
   const out = { stdout: "", stderr: "", file: "", synced: "" };
   const log = new RunLog({
     form: "lines",
@@ -451,7 +452,9 @@ function script(source: string, ...permissions: string[]): string[] {
   // The names resolve as they do here, whichever import map this test was given.
   const imports = Object.fromEntries(["@std/log", "@std/path", "dax"].map((name) => [name, import.meta.resolve(name)]));
   const map = `data:application/json,${encodeURIComponent(JSON.stringify({ imports }))}`;
-  const head = `import { openLogFile, RunLog } from "${import.meta.resolve("./log.ts")}";\n`;
+  const head = `import { openLogFile } from "${import.meta.resolve("./file.ts")}"; import { RunLog } from "${
+    import.meta.resolve("./log.ts")
+  }";\n`;
   return [
     ...["run", "--quiet", "--no-check", "--no-lock", "--no-prompt", "--allow-env", ...permissions],
     `--import-map=${map}`,

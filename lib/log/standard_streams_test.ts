@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { testWith } from "../../tests/support/permission.ts";
-import { type OutputStream, ProcessOutput } from "./standard_streams.ts";
+import { type ByteWriter, StandardStreams } from "./standard_streams.ts";
 import { within } from "../time.ts";
 
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -9,30 +9,30 @@ const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 Deno.test("a stream takes text in parts, and a closed one is survived", async () => {
   let written = "";
   let calls = 0;
-  const output = new ProcessOutput();
-  const sink = output.sink({
+  const streams = new StandardStreams();
+  const writer = streams.writer({
     write(bytes) {
       if (++calls > 3) return Promise.reject(new Deno.errors.BrokenPipe("Broken pipe (os error 32)"));
       written += decode(bytes.subarray(0, 2));
       return Promise.resolve(Math.min(2, bytes.length));
     },
   });
-  sink.write("abcde");
-  await output.drain();
+  writer.write("abcde");
+  await streams.drain();
   assertEquals(written, "abcde");
-  sink.write("lost");
-  await output.drain();
-  sink.write("lost, too, and not even tried");
-  await output.drain();
-  assertEquals([written, calls, sink.waiting], ["abcde", 4, 0]);
+  writer.write("lost");
+  await streams.drain();
+  writer.write("lost, too, and not even tried");
+  await streams.drain();
+  assertEquals([written, calls, writer.waiting], ["abcde", 4, 0]);
 });
 
 // A part of a larger piece may be written when it is refused, and would be written again.
 Deno.test("no piece is larger than what a pipe takes whole or not at all", async () => {
   const lengths: number[] = [];
-  const output = new ProcessOutput();
-  output.sink({ write: ({ length }) => Promise.resolve((lengths.push(length), length)) }).write("x".repeat(10_000));
-  await output.drain();
+  const streams = new StandardStreams();
+  streams.writer({ write: ({ length }) => Promise.resolve((lengths.push(length), length)) }).write("x".repeat(10_000));
+  await streams.drain();
   assertEquals(lengths, [4096, 4096, 1808]);
 });
 
@@ -41,34 +41,34 @@ Deno.test("no piece is larger than what a pipe takes whole or not at all", async
 Deno.test("streams get everything, in one order, also where a reader is slow", async () => {
   let written = "";
   let calls = 0;
-  const stream = (): OutputStream => ({
+  const stream = (): ByteWriter => ({
     write(bytes) {
       if (++calls % 3 === 0) return Promise.reject(new Deno.errors.WouldBlock("Resource temporarily unavailable"));
       written += decode(bytes.subarray(0, 4));
       return Promise.resolve(Math.min(4, bytes.length));
     },
   });
-  const output = new ProcessOutput();
-  const [stdout, stderr] = [output.sink(stream()), output.sink(stream())];
+  const streams = new StandardStreams();
+  const [stdout, stderr] = [streams.writer(stream()), streams.writer(stream())];
   stdout.write("one line\n");
   stderr.write("a warning\n");
   stdout.write("another\n");
-  await output.drain();
+  await streams.drain();
   assertEquals(written, "one line\na warning\nanother\n");
 });
 
 Deno.test("a stream that takes nothing is given up, the other one gets all that is its own", async () => {
   let written = "";
-  const output = new ProcessOutput();
-  const stalled = output.sink({ write: () => new Promise(() => {}) });
-  const stderr = output.sink({ write: (bytes) => Promise.resolve((written += decode(bytes), bytes.length)) });
+  const streams = new StandardStreams();
+  const stalled = streams.writer({ write: () => new Promise(() => {}) });
+  const stderr = streams.writer({ write: (bytes) => Promise.resolve((written += decode(bytes), bytes.length)) });
   for (let i = 0; i < 3; i++) {
     stalled.write(`${i}`);
     stderr.write(`${i}\n`);
   }
-  await output.drain(10);
+  await streams.drain(10);
   assertEquals(written, "0\n1\n2\n");
-  await output.drain();
+  await streams.drain();
 });
 
 /**
