@@ -5,7 +5,7 @@ import { within } from "../time.ts";
 
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-// DESIGN 5: a reader that went away (`| head -1`) is no reason to stop a setup half-way.
+// A reader that went away (`| head -1`) is no reason to stop a setup half-way.
 Deno.test("a stream takes text in parts, and a closed one is survived", async () => {
   let written = "";
   let calls = 0;
@@ -119,7 +119,7 @@ function startRun(lines: number, then: string, under: readonly string[] = ["env"
   }).spawn();
 }
 
-// DESIGN 2: signals and the deadline end the run after cleaning up, whoever reads what it says.
+// Signals and the deadline end the run after cleaning up, whoever reads what it says.
 testWith(
   ["read", "write", "env", "run"],
   "a run whose output nobody reads ends by a signal and by its deadline",
@@ -144,7 +144,7 @@ testWith(
   },
 );
 
-// DESIGN 5: what is said is said, also to a reader who is late; beyond a bound, it is said what is missing.
+// What is said is said, also to a reader who is late; beyond a bound, it is said what is missing.
 testWith(
   ["read", "write", "env", "run"],
   "a late reader gets every line in order, up to a bound, and the last one",
@@ -171,7 +171,7 @@ testWith(
   },
 );
 
-// DESIGN 5: a full disk and a reader that went away harm nothing.
+// A full disk and a reader that went away harm nothing.
 testWith(["read", "write", "env", "run"], "a run goes on to its end where stdout takes nothing any more", async () => {
   const full = startRun(1_000, "", ["sh", "-c", 'exec "$@" >/dev/full', "sh"], ["--verbose"]);
   const closed = startRun(10_000, "", undefined, ["--verbose"]);
