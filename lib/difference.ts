@@ -5,6 +5,7 @@
  */
 
 import type { Difference } from "./events.ts";
+import { counted } from "./text.ts";
 
 /** How many lines of each of two texts are shown. */
 const MAX_SHOWN_LINES = 40;
@@ -21,7 +22,7 @@ export function contentDifference(from: string, to: string): Difference {
   const part = (lines: string[], sign: string) => {
     const own = lines.slice(start, lines.length - end);
     const hidden = own.length - MAX_SHOWN_LINES;
-    const more = hidden > 0 ? [`${sign} (${hidden} more lines)`] : [];
+    const more = hidden > 0 ? [`${sign} (${counted(hidden, "more line")})`] : [];
     return [...own.slice(0, MAX_SHOWN_LINES).map((line) => `${sign} ${line}`), ...more];
   };
   return { what: ["content:", `@ line ${start + 1}`, ...part(before, "-"), ...part(after, "+")].join("\n") };
@@ -30,5 +31,5 @@ export function contentDifference(from: string, to: string): Difference {
 /** A difference as one phrase: `mode: 644 -> 600`. */
 export function describeDifference({ what, from, to }: Difference): string {
   if (from === undefined) return to === undefined ? what : `${what}: ${to}`;
-  return to === undefined ? `${what}: ${from} (to go)` : `${what}: ${from} -> ${to}`;
+  return to === undefined ? `${what}: ${from} (to be removed)` : `${what}: ${from} -> ${to}`;
 }

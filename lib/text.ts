@@ -23,6 +23,11 @@ export function tail(output: string | Uint8Array, length: number): string {
   return `${CUT}${new TextDecoder().decode(bytes.subarray(from))}`;
 }
 
+/** A number of things: `1 line`, `2 lines`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** What many programs colour their output with. */
 const COLOR = new RegExp(`${String.fromCharCode(0x1b)}\\[[\\d;]*m`, "g");
 

@@ -152,7 +152,7 @@ class TerminalHandler extends ConsoleHandler {
     const event = eventOf(record);
     switch (event.event) {
       case "run started":
-        return this.#print(`${event.ctid} ${event.name} · ${event.check ? "check" : "running"}`, STYLE.bold);
+        return this.#print(`${event.ctid} ${event.name} · ${event.check ? "checking" : "running"}`, STYLE.bold);
       case "step started":
         return this.#start(event.title);
       case "step progress":
@@ -205,7 +205,7 @@ class TerminalHandler extends ConsoleHandler {
     const word = event.code === ExitCode.Success
       ? "completed"
       : event.code === ExitCode.WouldChange
-      ? "would change"
+      ? "checked"
       : "failed";
     const outcomes = renderOutcomes(event);
     this.#print(

@@ -45,7 +45,7 @@ Deno.test("a terminal shows one line for each step, and more with --check and --
     ["DEBUG", message("info", "Received CTID: 901"), "  Received CTID: 901\n"],
     ["INFO", message("warning", "careful"), "  ! careful\n"],
     ["INFO", message("fatal", "no"), "  ✖ no\n"],
-    ["INFO", end(10, "last"), "901 would change: 2 changed, 1 failed in 17.2 s\nlast\n"],
+    ["INFO", end(10, "last"), "901 checked: 2 changed, 1 failed in 17.2 s\nlast\n"],
     ["INFO", end(4, "last"), "901 failed: 2 changed, 1 failed in 17.2 s\nlast\n"],
   ];
   for (const [level, event, text] of cases) {

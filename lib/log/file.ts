@@ -6,6 +6,7 @@
 
 import { closeSync, constants, fdatasyncSync, fstatSync, lutimesSync, openSync, writeSync } from "node:fs";
 import { BaseHandler, type LevelName, type LogRecord } from "@std/log";
+import { counted } from "../text.ts";
 import { eventOf, isBulk, stampedLines } from "./render.ts";
 
 /** A file that is only ever appended to. */
@@ -68,7 +69,7 @@ function openForAppending(path: string): number {
     if (isAt(path, file)) return file;
     closeSync(file);
   }
-  throw new Error("it is a symbolic link, or is replaced all the time");
+  throw new Error("it is a symbolic link, or is being replaced again and again");
 }
 
 /** Opens a file, or gives `undefined` for the error `code`. */
@@ -90,7 +91,7 @@ function isAt(path: string, file: number): boolean {
     const seconds = Math.floor(Date.now() / 1000);
     lutimesSync(path, seconds, seconds);
     const { atimeMs, nlink } = fstatSync(file);
-    if (nlink > 1) throw new Error("it has another name, a hard link");
+    if (nlink > 1) throw new Error("it has a second name (a hard link)");
     return nlink === 1 && atimeMs === seconds * 1000;
   } catch (error) {
     if (codeOf(error) === "ENOENT") return false;
@@ -168,9 +169,9 @@ export class FileHandler extends BaseHandler {
   #endOutput(record: LogRecord): void {
     const { leftOutLines, leftOut } = this.#stepOutput;
     if (leftOutLines > 0) {
-      const text = `(${leftOutLines} more lines of output, some ${
-        Math.ceil(leftOut / 1024)
-      } KiB, are left out of this file)`;
+      const limit = `${MAX_STEP_OUTPUT_CHARACTERS / 1024 / 1024} MiB`;
+      const more = `${counted(leftOutLines, "more line")}, about ${Math.ceil(leftOut / 1024)} KiB`;
+      const text = `(Left out of this file, which takes ${limit} of output per step: ${more})`;
       this.log(stampedLines(record, this.#program, text));
     }
     const written = eventOf(record).event === "step started" ? 0 : this.#stepOutput.written;
@@ -180,7 +181,8 @@ export class FileHandler extends BaseHandler {
   /** Appends `text`, which is whole lines, and before it how many are missing. */
   log(text: string): void {
     const lost = this.#lostLines;
-    const notice = `${new Date().toISOString()} WARN ${this.#program}: (${lost} lines could not be written here)\n`;
+    const missing = `(Missing here, as this file could not be written: ${counted(lost, "line")})`;
+    const notice = `${new Date().toISOString()} WARN ${this.#program}: ${missing}\n`;
     try {
       this.#file?.append(new TextEncoder().encode(lost === 0 ? text : notice + text));
       this.#lostLines = 0;

@@ -35,7 +35,7 @@ Deno.test("a log file that cannot be opened, or that fills up, does not stop the
   assertEquals(shown(refused.out.stdout), "INFO before\nINFO after\n");
   assertEquals(
     shown(refused.out.stderr),
-    'WARN Cannot write the log file "/log", so this run is logged here only: Is a directory (os error 21)\n',
+    'WARN Cannot write the log file "/log": Is a directory (os error 21). This run is logged only here\n',
   );
 
   const full = logOf();
@@ -75,7 +75,9 @@ Deno.test("the output of one step is cut in the file, but not on stdout", () => 
     const kept = lines.filter((line) => line.startsWith("DEBUG | ")).length;
     assert(kept > 900 && kept < 1_049, `${kept} lines`);
     assertEquals(lines.slice(-3), [
-      `INFO (${3_000 - kept} more lines of output, some ${/some (\d+)/.exec(text)![1]} KiB, are left out of this file)`,
+      `INFO (Left out of this file, which takes 1 MiB of output per step: ${3_000 - kept} more lines, about ${
+        /about (\d+)/.exec(text)![1]
+      } KiB)`,
       `INFO Step ${number + 1}: talk: changed (1 ms)`,
       "",
     ]);
@@ -98,11 +100,14 @@ Deno.test("a file that takes no more for a while is warned of once, and says lat
   for (const text of ["b", "c", "d"]) log.report(message("info", text));
   full = false;
   for (const text of ["e", "f"]) log.report(message("info", text));
-  assertEquals(shown(out.file), "INFO a\nWARN (4 lines could not be written here)\nINFO e\nINFO f\n");
+  assertEquals(
+    shown(out.file),
+    "INFO a\nWARN (Missing here, as this file could not be written: 4 lines)\nINFO e\nINFO f\n",
+  );
   assertEquals(shown(out.stdout), ["a", "b", "c", "d", "e", "f"].map((text) => `INFO ${text}\n`).join(""));
   assertEquals(
     shown(out.stderr),
-    'WARN Cannot write the log file "/log" any more, so what follows is logged here only: ENOSPC: no space left on device, write\n',
+    'WARN Cannot write the log file "/log": ENOSPC: no space left on device, write. What follows is logged only here\n',
   );
 });
 
@@ -232,10 +237,13 @@ testWith(
         await say("e");
         assertEquals(await linesOf(path), "INFO e\n");
         await Deno.remove(folder, { recursive: true });
-        assertMatch(await say("f"), /^WARN Cannot write the log file ".*" any more, .*: ENOENT: /);
+        assertMatch(
+          await say("f"),
+          /^WARN Cannot write the log file ".*": ENOENT: .*\. What follows is logged only here\n$/,
+        );
         await Deno.mkdir(folder);
         assertEquals(await say("g"), "");
-        assertEquals(await linesOf(path), "WARN (2 lines could not be written here)\nINFO g\n");
+        assertEquals(await linesOf(path), "WARN (Missing here, as this file could not be written: 2 lines)\nINFO g\n");
       });
     } finally {
       await Deno.remove(folder, { recursive: true });
@@ -252,20 +260,20 @@ testWith(["read", "write", "run"], "what somebody else has put in the file's pla
     [
       "a symbolic link to a file",
       () => Deno.symlink(foreign, path),
-      "it is a symbolic link, or is replaced all the time",
+      "it is a symbolic link, or is being replaced again and again",
     ],
     [
       "a relative symbolic link",
       () => Deno.symlink("foreign", path),
-      "it is a symbolic link, or is replaced all the time",
+      "it is a symbolic link, or is being replaced again and again",
     ],
     [
       "a symbolic link to nothing",
       () => Deno.symlink(`${folder}/new`, path),
-      "it is a symbolic link, or is replaced all the time",
+      "it is a symbolic link, or is being replaced again and again",
     ],
     ["a symbolic link to itself", () => Deno.symlink(path, path), "ELOOP: too many symbolic links encountered"],
-    ["a hard link", () => Deno.link(foreign, path), "it has another name, a hard link"],
+    ["a hard link", () => Deno.link(foreign, path), "it has a second name (a hard link)"],
     ["a folder", () => Deno.mkdir(path), "EISDIR: illegal operation on a directory"],
     ["a FIFO that nobody reads", () => new Deno.Command("mkfifo", { args: [path] }).output(), "it is a FIFO"],
   ];
@@ -281,7 +289,8 @@ testWith(["read", "write", "run"], "what somebody else has put in the file's pla
           await plant();
           const warned = await say("b");
           assert(
-            warned.includes(`Cannot write the log file "${path}" any more`) && warned.includes(`: ${why}`),
+            warned.includes(`Cannot write the log file "${path}": ${why}`) &&
+              warned.includes(". What follows is logged only"),
             warned,
           );
           assertEquals(await Deno.readTextFile(foreign), "foreign\n");
@@ -294,7 +303,7 @@ testWith(["read", "write", "run"], "what somebody else has put in the file's pla
     await withLogger(folder, path, async (say) => {
       assertMatch(
         await say("a"),
-        /^WARN Cannot write the log file .* so this run is logged here only: it is a symbolic link/,
+        /^WARN Cannot write the log file .*: it is a symbolic link.*\. This run is logged only here$/m,
       );
     });
     assertEquals(await Deno.readTextFile(foreign), "foreign\n");
@@ -330,7 +339,7 @@ testWith(
         for (let i = 0; i < 100; i++) warnings += await say("x".repeat(1_000));
         assertMatch(
           warnings,
-          /^WARN Cannot write .* any more, so what follows is logged here only: No space left on device [^\n]*\n$/,
+          /^WARN Cannot write [^\n]*: No space left on device [^\n]*\. What follows is logged only here\n$/,
         );
         // Nothing but what was torn off at the end of the disk stands there without its line.
         assertMatch(await linesInside(), /^INFO first\n(?:INFO x{1000}\n)+.*$/);
@@ -339,17 +348,17 @@ testWith(
         await say("room again");
         assertMatch(
           await linesInside(),
-          /^\n?WARN \(\d+ lines could not be written here\)\nINFO room again\n$/,
+          /^\n?WARN \(Missing here, as this file could not be written: \d+ lines\)\nINFO room again\n$/,
         );
 
         await remount("ro");
-        assertMatch(await say("a"), /^WARN Cannot write .* any more, .*: EROFS: /);
+        assertMatch(await say("a"), /^WARN Cannot write .*: EROFS: .*\. What follows is logged only here\n$/);
         assertEquals(await say("b"), "");
         await remount("rw");
         assertEquals(await say("c"), "");
         assertMatch(
           await linesInside(),
-          /room again\nWARN \(3 lines could not be written here\)\nINFO c\n$/,
+          /room again\nWARN \(Missing here, as this file could not be written: 3 lines\)\nINFO c\n$/,
         );
       }, [...under, mount, folder]);
     } finally {

@@ -8,7 +8,7 @@ import { type LevelName, Logger, LogLevels } from "@std/log";
 import { ExitCode, messageOf } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import type { Secret } from "../secret.ts";
-import { head, oneLine, visible, withoutColors } from "../text.ts";
+import { counted, head, oneLine, visible, withoutColors } from "../text.ts";
 import { type ConsoleHandler, consoleHandler, type ConsoleOptions } from "./console.ts";
 import { FileHandler, type LogFile } from "./file.ts";
 import { Redactor } from "./redaction.ts";
@@ -33,7 +33,7 @@ export class RunLog {
     // A file can have any name.
     const program = oneLine(visible(options.program));
     this.#console = consoleHandler({ ...options, program }, (lines) => {
-      const text = `(${lines} lines of output are left out on stdout, as nobody read them in time)`;
+      const text = `(Left out on stdout, as it was not read in time: ${counted(lines, "line")} of output)`;
       this.report({ event: "message", level: "info", text });
     });
     this.#file = new FileHandler("INFO", `${program}[${Deno.pid}]`);
@@ -82,17 +82,17 @@ export class RunLog {
    * warning says so and the run goes on without it. Of the output of one step it gets 1 MiB.
    */
   openFile(path: string, level: LevelName, open: (path: string) => LogFile): void {
-    const warn = (what: string, error: unknown) =>
+    const warn = (error: unknown, what: string) =>
       this.report({
         event: "message",
         level: "warning",
-        text: `Cannot write the log file "${path}"${what}: ${messageOf(error)}`,
+        text: `Cannot write the log file "${path}": ${messageOf(error)}. ${what} is logged only here`,
       });
     try {
-      this.#file.open(open(path), level, (error) => warn(" any more, so what follows is logged here only", error));
+      this.#file.open(open(path), level, (error) => warn(error, "What follows"));
     } catch (error) {
       this.#file.discard();
-      warn(", so this run is logged here only", error);
+      warn(error, "This run");
     }
   }
 
