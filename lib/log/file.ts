@@ -106,8 +106,8 @@ function codeOf(error: unknown): string | undefined {
   return (error as { code?: string }).code;
 }
 
-/** How much output of one step goes to the file, in characters: others write to it, too. */
-const MAX_STEP_OUTPUT_CHARACTERS = 1024 * 1024;
+/** How much output of one step goes to the file: others write to it, too. */
+const MAX_STEP_OUTPUT_BYTES = 1024 * 1024;
 
 /** Appends each record to a file, as whole lines. */
 export class FileHandler extends BaseHandler {
@@ -118,7 +118,7 @@ export class FileHandler extends BaseHandler {
   /** How many lines could not be written, since the last one that could. */
   #lostLines = 0;
   /** How much of the output of this step has been written, and how much has been left out since something else was said. */
-  #stepOutput = { written: 0, leftOutLines: 0, leftOut: 0 };
+  #stepOutput = { bytes: 0, leftOutLines: 0, leftOutBytes: 0 };
 
   /** Keeps the records from `level` on, until a file is there for them. `program` stands in each line. */
   constructor(level: LevelName, program: string) {
@@ -155,27 +155,28 @@ export class FileHandler extends BaseHandler {
   }
 
   /** Whether lines of output still fit into what one step may write; those that do not are counted. */
-  #takeOutput({ length }: string): boolean {
-    const fits = this.#stepOutput.written + length <= MAX_STEP_OUTPUT_CHARACTERS;
-    if (fits) this.#stepOutput.written += length;
+  #takeOutput(lines: string): boolean {
+    const { length } = new TextEncoder().encode(lines);
+    const fits = this.#stepOutput.bytes + length <= MAX_STEP_OUTPUT_BYTES;
+    if (fits) this.#stepOutput.bytes += length;
     else {
       this.#stepOutput.leftOutLines++;
-      this.#stepOutput.leftOut += length;
+      this.#stepOutput.leftOutBytes += length;
     }
     return fits;
   }
 
   /** Output is over when something else is said: `record`. */
   #endOutput(record: LogRecord): void {
-    const { leftOutLines, leftOut } = this.#stepOutput;
+    const { leftOutLines, leftOutBytes } = this.#stepOutput;
     if (leftOutLines > 0) {
-      const limit = `${MAX_STEP_OUTPUT_CHARACTERS / 1024 / 1024} MiB`;
-      const more = `${counted(leftOutLines, "more line")}, about ${Math.ceil(leftOut / 1024)} KiB`;
+      const limit = `${MAX_STEP_OUTPUT_BYTES / 1024 / 1024} MiB`;
+      const more = `${counted(leftOutLines, "more line")}, about ${Math.ceil(leftOutBytes / 1024)} KiB`;
       const text = `(Left out of this file, which takes ${limit} of output per step: ${more})`;
       this.log(stampedLines(record, this.#program, text));
     }
-    const written = eventOf(record).event === "step started" ? 0 : this.#stepOutput.written;
-    this.#stepOutput = { written, leftOutLines: 0, leftOut: 0 };
+    const bytes = eventOf(record).event === "step started" ? 0 : this.#stepOutput.bytes;
+    this.#stepOutput = { bytes, leftOutLines: 0, leftOutBytes: 0 };
   }
 
   /** Appends `text`, which is whole lines, and before it how many are missing. */

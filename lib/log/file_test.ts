@@ -84,6 +84,20 @@ Deno.test("the output of one step is cut in the file, but not on stdout", () => 
   }
 });
 
+Deno.test("the output of one step takes as many bytes of the file as are promised, in any language", () => {
+  const { log, out, file } = logOf({ level: "WARN" });
+  log.openFile("/log", "DEBUG", () => file);
+  log.report({ event: "step started", number: 1, title: "talk" });
+  for (let i = 0; i < 2_000; i++) log.report({ event: "output", stream: "stdout", text: "日本語".repeat(100) });
+  const { length } = new TextEncoder().encode(out.file);
+  const line = `${out.file.split("\n")[1]}\n`;
+  assert(length > 1024 * 1024 - 2_000 && length < 1024 * 1024 + 200, `${length} bytes`);
+  out.file = "";
+  log.report(message("info", "end"));
+  const [, lines, size] = /: (\d+) more lines, about (\d+) KiB\)$/m.exec(out.file)!;
+  assertEquals(Number(size), Math.ceil(Number(lines) * new TextEncoder().encode(line).length / 1024));
+});
+
 // A disk that is full now need not be so for ever; what could not be written is told as soon as it can be.
 Deno.test("a file that takes no more for a while is warned of once, and says later how much it lacks", () => {
   const { log, out, file } = logOf();
