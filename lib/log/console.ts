@@ -118,12 +118,26 @@ class JsonHandler extends ConsoleHandler {
 /** Styles of a terminal, as parameters of SGR (`ESC [ … m`). */
 const STYLE = { bold: "1", dim: "2", red: "31", green: "32", yellow: "33", cyan: "36", gray: "90", boldRed: "1;31" };
 
-const MARKS: Record<Outcome, [mark: string, style: string]> = {
+/** What is said of a run that ended with an exit code; of all others, that it failed. */
+const WORDS: Readonly<Record<number, string>> = {
+  [ExitCode.Success]: "completed",
+  [ExitCode.WouldChange]: "checked",
+};
+
+type Mark = readonly [mark: string, style: string];
+
+const OUTCOME_MARKS: Readonly<Record<Outcome, Mark>> = {
   unchanged: ["✔", STYLE.green],
   changed: ["✔", STYLE.yellow],
   "would change": ["~", STYLE.yellow],
   skipped: ["-", STYLE.gray],
   failed: ["✖", STYLE.red],
+};
+
+const MESSAGE_MARKS: Readonly<Partial<Record<(RunEvent & { event: "message" })["level"], Mark>>> = {
+  warning: ["!", STYLE.yellow],
+  error: ["✖", STYLE.red],
+  fatal: ["✖", STYLE.red],
 };
 
 /** How many characters of a step's title are shown. */
@@ -188,7 +202,7 @@ class TerminalHandler extends ConsoleHandler {
 
   #showStep(event: RunEvent & { event: "step finished" }): void {
     this.#live = undefined;
-    const [mark, style] = MARKS[event.outcome];
+    const [mark, style] = OUTCOME_MARKS[event.outcome];
     const title = event.title.length > MAX_TITLE_CHARACTERS
       ? `${event.title.slice(0, MAX_TITLE_CHARACTERS - 1)}${CUT}`
       : event.title.padEnd(MAX_TITLE_CHARACTERS);
@@ -202,11 +216,7 @@ class TerminalHandler extends ConsoleHandler {
   #showEnd(event: RunEvent & { event: "run finished" }): void {
     // Before a container is known, the message says all that there is to say.
     if (event.ctid === undefined) return;
-    const word = event.code === ExitCode.Success
-      ? "completed"
-      : event.code === ExitCode.WouldChange
-      ? "checked"
-      : "failed";
+    const word = WORDS[event.code] ?? "failed";
     const outcomes = renderOutcomes(event);
     this.#print(
       `${event.ctid} ${word}${outcomes === "" ? "" : `: ${outcomes}`} in ${formatDuration(event.milliseconds)}`,
@@ -216,14 +226,11 @@ class TerminalHandler extends ConsoleHandler {
   }
 
   #showMessage({ level, text }: RunEvent & { event: "message" }): void {
-    // The requirements' lines are for the log; on a terminal, the steps say the same.
+    // Of a run that goes well, the steps say enough.
     if (level === "info" && !this.#verbose) return;
-    const mark = level === "info" || level === "debug"
-      ? ""
-      : level === "warning"
-      ? `${this.#paint(STYLE.yellow, "!")} `
-      : `${this.#paint(STYLE.red, "✖")} `;
-    for (const line of paragraph(text).split("\n")) this.#print(`  ${mark}${line}`);
+    const mark = MESSAGE_MARKS[level];
+    const start = mark === undefined ? "  " : `  ${this.#paint(mark[1], mark[0])} `;
+    for (const line of paragraph(text).split("\n")) this.#print(`${start}${line}`);
   }
 
   override finish(): void {
