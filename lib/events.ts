@@ -1,13 +1,13 @@
 /**
- * Everything that a run has to say, as typed events. The log renders them, as lines or as JSON (where they are the objects, with a
- * time and a level); nothing else is ever printed.
+ * Everything that a run has to say, as typed events. The log renders them, as lines or as JSON (where they are the
+ * objects, with a time and a level); nothing else is ever printed.
  *
  * @module
  */
 
 /**
- * What a step came to: what it wants was so already (`unchanged`), has been made so (`changed`), or would be in a run that is not a
- * check (`would change`). A wait that depends on what a check only predicts is `skipped`.
+ * What a step came to: what it wants was so already (`unchanged`), has been made so (`changed`), or would be in a run
+ * that is not a check (`would change`). A wait that depends on what a check only predicts is `skipped`.
  */
 export type Outcome = "unchanged" | "changed" | "would change" | "skipped" | "failed";
 

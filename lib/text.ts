@@ -36,7 +36,10 @@ export function withoutColors(text: string): string {
   return text.replace(COLOR, "");
 }
 
-/** Control characters, which could drive a terminal or forge a line, in a visible form such as `\x1b`. Newlines and tabs stay. */
+/**
+ * Control characters, which could drive a terminal or forge a line, in a visible form such as `\x1b`. Newlines and tabs
+ * stay.
+ */
 export function visible(text: string): string {
   return text.replaceAll("\r\n", "\n").replace(/[^\P{Cc}\n\t]|[\p{Bidi_Control}\u2028\u2029]/gu, (character) => {
     const code = character.codePointAt(0)!;

@@ -38,12 +38,14 @@ export interface ConsoleOptions {
   readonly stderr: TextWriter;
 }
 
-/** How much may wait for a reader, in characters, before output of commands is left out for one who reads too slowly. */
+/**
+ * How much may wait for a reader, in characters, before output of commands is left out for one who reads too slowly.
+ */
 const MAX_WAITING_CHARACTERS = 8 * 1024 * 1024;
 
 /**
- * The handler for the form that is asked for. `onLeftOut` is told how many lines of output were left out, as the reader is too slow,
- * as soon as something follows them.
+ * The handler for the form that is asked for. `onLeftOut` is told how many lines of output were left out, as the reader
+ * is too slow, as soon as something follows them.
  */
 export function consoleHandler(options: ConsoleOptions, onLeftOut: (lines: number) => void): ConsoleHandler {
   switch (options.form) {

@@ -26,9 +26,9 @@ const MAX_ATTEMPTS = 5;
 const NEWLINE = new Uint8Array([0x0a]);
 
 /**
- * Opens a regular file for appending; it is made where it is missing, with permissions 0640. When it is moved or removed later, as
- * rotation does, a new one takes its place at the same path, and what comes then goes there. Throws for anything that is not a
- * regular file, such as a symbolic link or a FIFO, and for a file with a second name.
+ * Opens a regular file for appending; it is made where it is missing, with permissions 0640. When it is moved or
+ * removed later, as rotation does, a new one takes its place at the same path, and what comes then goes there. Throws
+ * for anything that is not a regular file, such as a symbolic link or a FIFO, and for a file with a second name.
  */
 export function openLogFile(path: string): LogFile {
   let torn = false;
@@ -86,8 +86,9 @@ function openIf(path: string, flags: number, code: string): number | undefined {
 function isAt(path: string, file: number): boolean {
   try {
     if (!fstatSync(file).isFile()) throw new Error("it is not a regular file");
-    // Deno follows symbolic links when it opens a file, and looking for one takes a permission to read. Setting a time follows
-    // none: where the open file does not show it, it is another one. A whole second is the same for all who write just now.
+    // Deno follows symbolic links when it opens a file, and looking for one takes a permission to read. Setting a time
+    // follows none: where the open file does not show it, it is another one. A whole second is the same for all who
+    // write just now.
     const seconds = Math.floor(Date.now() / 1000);
     lutimesSync(path, seconds, seconds);
     const { atimeMs, nlink } = fstatSync(file);
@@ -117,7 +118,9 @@ export class FileHandler extends BaseHandler {
   #onRefusal: (error: unknown) => void = () => {};
   /** How many lines could not be written, since the last one that could. */
   #lostLines = 0;
-  /** How much of the output of this step has been written, and how much has been left out since something else was said. */
+  /**
+   * How much of the output of this step has been written, and how much has been left out since something else was said.
+   */
   #stepOutput = { bytes: 0, leftOutLines: 0, leftOutBytes: 0 };
 
   /** Keeps the records from `level` on, until a file is there for them. `program` stands in each line. */
@@ -127,8 +130,8 @@ export class FileHandler extends BaseHandler {
   }
 
   /**
-   * Appends to `file` from now on, beginning with what was kept. When it takes no more, `onRefusal` is told once; it is tried again for
-   * each record.
+   * Appends to `file` from now on, beginning with what was kept. When it takes no more, `onRefusal` is told once; it is
+   * tried again for each record.
    */
   open(file: LogFile, level: LevelName, onRefusal: (error: unknown) => void): void {
     this.levelName = level;

@@ -152,8 +152,8 @@ function inProcess(source: string, ...args: string[]): Deno.ChildProcess {
 }
 
 /**
- * A log in a process that may write below `folder` and read nothing, as an executable. `under` is a command that runs another one.
- * Gives what logging a text said on stderr.
+ * A log in a process that may write below `folder` and read nothing, as an executable. `under` is a command that runs
+ * another one. Gives what logging a text said on stderr.
  */
 async function withLogger(
   folder: string,
@@ -163,7 +163,8 @@ async function withLogger(
 ): Promise<void> {
   const source = `let said = "";
     const stderr = { write(text) { said += text; } };
-    const log = new RunLog({ form: "lines", level: "INFO", color: false, program: "setup", stdout: { write() {} }, stderr });
+    const stdout = { write() {} };
+    const log = new RunLog({ form: "lines", level: "INFO", color: false, program: "setup", stdout, stderr });
     log.openFile(Deno.args[0], "INFO", openLogFile);
     let rest = "";
     for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
@@ -265,7 +266,8 @@ testWith(
   },
 );
 
-// A log in a folder in which others may write, such as /tmp: what they put in its place must neither be written to nor stop a run.
+// A log in a folder in which others may write, such as /tmp: what they put in its place must neither be written to nor
+// stop a run.
 testWith(["read", "write", "run"], "what somebody else has put in the file's place is left alone", async (t) => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/log`;

@@ -1,5 +1,6 @@
 /**
- * The log of a run: one stream of events, rendered for a terminal, for a pipe or a file, or as JSON, and carried by `@std/log`.
+ * The log of a run: one stream of events, rendered for a terminal, for a pipe or a file, or as JSON, and carried by
+ * `@std/log`.
  *
  * @module
  */
@@ -65,8 +66,8 @@ export class RunLog {
   };
 
   /**
-   * Replaces a secret by its name in everything that is logged from now on, also in its encoded forms, and its beginning or end where
-   * the rest was cut off.
+   * Replaces a secret by its name in everything that is logged from now on, also in its encoded forms, and its
+   * beginning or end where the rest was cut off.
    */
   conceal(secret: Secret): void {
     this.#redactor.add(secret);
@@ -78,8 +79,8 @@ export class RunLog {
   }
 
   /**
-   * Appends to the file at `path` from now on, beginning with what was logged before. When it cannot be written, or takes no more, a
-   * warning says so and the run goes on without it. Of the output of one step it gets 1 MiB.
+   * Appends to the file at `path` from now on, beginning with what was logged before. When it cannot be written, or
+   * takes no more, a warning says so and the run goes on without it. Of the output of one step it gets 1 MiB.
    */
   openFile(path: string, level: LevelName, open: (path: string) => LogFile): void {
     const warn = (error: unknown, what: string) =>
@@ -108,10 +109,13 @@ export class RunLog {
     this.#closed = true;
   }
 
-  /** The event as it may be written: without secrets, without anything that drives a terminal or forges a line, and not endless. */
+  /**
+   * The event as it may be written: without secrets, without anything that drives a terminal or forges a line, and not
+   * endless.
+   */
   #madeSafe(event: RunEvent): RunEvent {
     return mapStrings(event, (text, key) => {
-      // Colours go first: they could stand in the middle of a secret. It is redacted before it is cut, as half a secret is one, too.
+      // Colours go first: they could stand in the middle of a secret. It is cut last: half a secret would not be known.
       const shown = visible(head(this.#redactor.redact(withoutColors(text)), MAX_TEXT_CHARACTERS));
       return ONE_LINE.has(key) ? oneLine(shown) : shown;
     }) as RunEvent;
@@ -136,7 +140,10 @@ function levelOf(event: RunEvent): LevelName {
   }
 }
 
-/** A copy of `value` with every string in it changed; `key` is the name of the property in which a string, or its list, stands. */
+/**
+ * A copy of `value` with every string in it changed; `key` is the name of the property in which a string, or its list,
+ * stands.
+ */
 function mapStrings(value: unknown, change: (text: string, key: string) => string, key = ""): unknown {
   if (typeof value === "string") return change(value, key);
   if (Array.isArray(value)) return value.map((element) => mapStrings(element, change, key));

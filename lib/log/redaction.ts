@@ -7,7 +7,9 @@
 import { type Secret, SHORTEST_SECRET } from "../secret.ts";
 import { CUT, withoutColors } from "../text.ts";
 
-/** The shortest line of a secret that is concealed by itself, in characters: a shorter one, such as `}`, tells nothing. */
+/**
+ * The shortest line of a secret that is concealed by itself, in characters: a shorter one, such as `}`, tells nothing.
+ */
 const MIN_LINE_CHARACTERS = 8;
 
 /** One form of a secret. */
@@ -24,8 +26,8 @@ interface Edge {
 }
 
 /**
- * Knows the secrets in all their forms, and takes them out of text. It is the only thing that does: whatever the log writes of an
- * event has passed {@linkcode redact}.
+ * Knows the secrets in all their forms, and takes them out of text. It is the only thing that does: whatever the log
+ * writes of an event has passed {@linkcode redact}.
  */
 export class Redactor {
   /** The longer ones first: a longer form can contain a shorter one. */
@@ -38,8 +40,8 @@ export class Redactor {
   }
 
   /**
-   * The text with each secret replaced by its name, also in its encoded forms, and its beginning or end where the rest was cut off.
-   * Colours in the text hide a secret from it: see {@linkcode withoutColors}.
+   * The text with each secret replaced by its name, also in its encoded forms, and its beginning or end where the rest
+   * was cut off. Colours in the text hide a secret from it: see {@linkcode withoutColors}.
    */
   redact(text: string): string {
     let redacted = text;

@@ -29,7 +29,8 @@ Deno.test("a secret is nowhere in the log, in no form of it and in no form of th
   }
 });
 
-// Output is logged line by line, so a secret of several lines, or one with a line break at its end, never appears as a whole.
+// Output is logged line by line, so a secret of several lines, or one with a line break at its end, never appears as a
+// whole.
 Deno.test("each line of a secret is concealed, and a short one that tells nothing is not", () => {
   const { log, out } = logOf();
   log.conceal(new Secret("key", "-----BEGIN-----\nMIIEvQIBADAN\n}\n"));

@@ -24,7 +24,8 @@ Deno.test("an event becomes timestamped lines, each with level and program", () 
         differences: [{ what: "image", from: "a", to: "b" }, { what: "content:\n- a\n+ b" }],
         note: "perhaps",
       },
-      "INFO Step 2: image x: would change (1.5 s)\nINFO     image: a -> b\nINFO     content:\nINFO     - a\nINFO     + b\nINFO     perhaps\n",
+      "INFO Step 2: image x: would change (1.5 s)\nINFO     image: a -> b\nINFO     content:\nINFO     - a\n" +
+      "INFO     + b\nINFO     perhaps\n",
     ],
     [
       {
@@ -38,8 +39,8 @@ Deno.test("an event becomes timestamped lines, each with level and program", () 
         hint: "log in",
         again: "setup 901",
       },
-      'ERROR Step "image x" failed: no\nERROR $ docker pull \\\nERROR     x\nERROR | a\nERROR | b\nERROR Exit code 1: it failed\n' +
-      "ERROR What to do: log in\nERROR Run again: setup 901\n",
+      'ERROR Step "image x" failed: no\nERROR $ docker pull \\\nERROR     x\nERROR | a\nERROR | b\n' +
+      "ERROR Exit code 1: it failed\nERROR What to do: log in\nERROR Run again: setup 901\n",
     ],
     [end(0, "done"), "INFO 2 changed, 1 failed in 17.2 s; slowest: pull (12.4 s)\nINFO done\n"],
     [end(10, "would"), "INFO 2 changed, 1 failed in 17.2 s; slowest: pull (12.4 s)\nINFO would\n"],

@@ -24,8 +24,8 @@ export interface ByteWriter {
 const MAX_PIECE_CHARACTERS = 64 * 1024;
 
 /**
- * How much a pipe takes whole or not at all, in bytes. Of more, one that does not wait for its reader may take a part, and
- * `Deno.stdout.write` does not tell how much.
+ * How much a pipe takes whole or not at all, in bytes. Of more, one that does not wait for its reader may take a part,
+ * and `Deno.stdout.write` does not tell how much.
  */
 const PIPE_BUF_BYTES = 4096;
 
@@ -33,8 +33,9 @@ const PIPE_BUF_BYTES = 4096;
 const RETRY_MS = 10;
 
 /**
- * The standard streams, written in one order: whoever reads them together reads everything as it was said. Nothing waits for a reader
- * before {@linkcode StandardStreams.drain}, so that signals and timers go on; a stream whose reader went away is no longer written to.
+ * The standard streams, written in one order: whoever reads them together reads everything as it was said. Nothing
+ * waits for a reader before {@linkcode StandardStreams.drain}, so that signals and timers go on; a stream whose reader
+ * went away is no longer written to.
  */
 export class StandardStreams {
   readonly #queue: { readonly stream: ByteWriter; text: string }[] = [];
@@ -44,7 +45,9 @@ export class StandardStreams {
   #writing: Promise<void> | undefined;
   #turn = 0;
 
-  /** Takes text for one of the streams. Its `waiting` counts what waits for all of them, as they wait for each other. */
+  /**
+   * Takes text for one of the streams. Its `waiting` counts what waits for all of them, as they wait for each other.
+   */
   writer(stream: ByteWriter): TextWriter {
     const waiting = () => this.#waiting;
     return {
@@ -55,7 +58,10 @@ export class StandardStreams {
     };
   }
 
-  /** Waits until all is written. A stream that takes more than `patienceMs` milliseconds (default: any time) is given up. */
+  /**
+   * Waits until all is written. A stream that takes more than `patienceMs` milliseconds (default: any time) is given
+   * up.
+   */
   async drain(patienceMs = Infinity): Promise<void> {
     while (this.#writing !== undefined && await within(this.#writing.then(() => true), patienceMs) === undefined) {
       this.#gone.add(this.#current!);

@@ -36,8 +36,8 @@ Deno.test("no piece is larger than what a pipe takes whole or not at all", async
   assertEquals(lengths, [4096, 4096, 1808]);
 });
 
-// A pipe that does not wait for its reader refuses what does not fit into it just now. Who reads stdout and stderr as one reads
-// them as they were said.
+// A pipe that does not wait for its reader refuses what does not fit into it just now. Who reads stdout and stderr as
+// one reads them as they were said.
 Deno.test("streams get everything, in one order, also where a reader is slow", async () => {
   let written = "";
   let calls = 0;
@@ -72,8 +72,8 @@ Deno.test("a stream that takes nothing is given up, the other one gets all that 
 });
 
 /**
- * Starts a run in a process of its own that shows `lines` lines of output of a command, and then does `then`. It is its `pct` that
- * is not real.
+ * Starts a run in a process of its own that shows `lines` lines of output of a command, and then does `then`. It is its
+ * `pct` that is not real.
  */
 function startRun(lines: number, then: string, under: readonly string[] = ["env"], args: readonly string[] = []) {
   const source = `
@@ -83,7 +83,8 @@ function startRun(lines: number, then: string, under: readonly string[] = ["env"
     import { thisSystem } from "${import.meta.resolve("../run/system.ts")}";
     import { StubContainer, stubSystem } from "${import.meta.resolve("../../tests/support/stubs.ts")}";
     const container = new StubContainer((_script, _verb, { onOutput }) => {
-      for (let i = 0; i < ${lines}; i++) onOutput(new TextEncoder().encode("line " + i + " " + "x".repeat(100) + "\\n"), "stdout");
+      const lineOf = (i) => new TextEncoder().encode("line " + i + " " + "x".repeat(100) + "\\n");
+      for (let i = 0; i < ${lines}; i++) onOutput(lineOf(i), "stdout");
       return "";
     });
     const environment = { TERM: "xterm" };

@@ -8,7 +8,10 @@ import type { RunEvent } from "../../lib/events.ts";
 import type { ConsoleOptions } from "../../lib/log/console.ts";
 import { RunLog } from "../../lib/log/log.ts";
 
-/** Starts a log whose streams and file are texts. `synced` is what the file had when it was last made to outlast a crash. */
+/**
+ * Starts a log whose streams and file are texts. `synced` is what the file had when it was last made to outlast a
+ * crash.
+ */
 export function logOf(options: Partial<ConsoleOptions> = {}) {
   const out = { stdout: "", stderr: "", file: "", synced: "" };
   const log = new RunLog({
