@@ -53,7 +53,7 @@ testOnHost("packages: absent, right, of a wrong version, no longer wanted", asyn
     assertStringIncludes(refused.stderr, 'Cannot remove "libcurl4" as "curl" would have to go, too');
     assertStringIncludes(await versions(testHost, "curl", "libcurl4"), "libcurl4 7.88.1-10+deb12u15 installed");
     const absent = await testHost.setup(setups.withPackages, ["htop"], { state: "absent" });
-    assertStringIncludes((await testHost.check(absent)).stdout, "package htop: 3.2.2-2 (to go)");
+    assertStringIncludes((await testHost.check(absent)).stdout, "package htop: 3.2.2-2 (to be removed)");
     assertEquals((await testHost.run(absent)).outcomes["package htop absent"], "changed");
     assertEquals((await testHost.run(absent)).outcomes["package htop absent"], "unchanged");
     assertEquals(await versions(testHost, "htop"), "dpkg-query: no packages found matching htop");

@@ -9,7 +9,7 @@
 import { PctContainer } from "../../lib/container/container.ts";
 import { Pct } from "../../lib/container/pct.ts";
 import { type Host, thisHost } from "../../lib/host/host.ts";
-import { openLogFile } from "../../lib/log/log.ts";
+import { openLogFile } from "../../lib/log/file.ts";
 import { readJson } from "../../lib/run/configuration.ts";
 import { RunLock } from "../../lib/run/lock.ts";
 import { main } from "../../lib/run/main.ts";
