@@ -52,14 +52,14 @@ for (const form of FORMS) {
   testWithHosts(`setups built as ${form}`, async (t) => {
     await using host = await beginHost([
       { ctid: 901, hostname: "Portainer" },
-      { ctid: 902, hostname: "GPUtemplate" },
-      { ctid: 903, hostname: "vllmTemplate" },
-      { ctid: 904, hostname: "llamacppTemplate", running: false },
       { ctid: 905, hostname: "renamed" },
       { ctid: 906, hostname: "last" },
       { ctid: 907, hostname: "tries" },
       { ctid: 908, hostname: "undeclared" },
       { ctid: 909, hostname: "declared" },
+      { ctid: 910, hostname: "fails" },
+      { ctid: 911, hostname: "none" },
+      { ctid: 912, hostname: "stopped", running: false },
     ]);
     await host.run("/bin/ln", ["-sfn", Deno.execPath(), "/usr/local/bin/deno"]); // Where installations have it.
     const folder = `${host.stateDirectory}/build`;
@@ -67,8 +67,8 @@ for (const form of FORMS) {
     const declared = { reads: ["/srv/phoenix"], writes: ["/srv/log"] };
     const sources = await Promise.all([
       writeSetup(folder, marking, 901, "Portainer"),
-      writeSetup(folder, failing, 902, "GPUtemplate"),
-      writeSetup(folder, marking, 904, "llamacppTemplate"),
+      writeSetup(folder, failing, 910, "fails"),
+      writeSetup(folder, marking, 912, "stopped"),
       writeSetup(folder, marking, 906, "last"),
       writeSetup(folder, attempts),
       writeSetup(folder, configured, 908, "undeclared"),
@@ -83,7 +83,7 @@ for (const form of FORMS) {
 async function orchestrated(t: Deno.TestContext, host: ProxmoxHost, folder: string): Promise<void> {
   const installed = await host.run(Deno.execPath(), [
     ...["run", "--no-prompt", "--allow-read", "--allow-write", "--allow-run", "--allow-env", "--allow-sys=uid"],
-    ...[`${project}bin/install.ts`, "901", "902", "904", "906", "--from", folder],
+    ...[`${project}bin/install.ts`, "901", "906", "910", "912", "--from", folder],
   ]);
   assertEquals(installed.code, 0, installed.stderr);
   await host.run("/bin/cp", ["-P", `${BIN}/phoenix_hypervisor_setup_906`, `${BIN}/phoenix_hypervisor_setup_905`]);
@@ -104,7 +104,7 @@ async function orchestrated(t: Deno.TestContext, host: ProxmoxHost, folder: stri
   };
   for (const [name, { env, cwd, shell }] of Object.entries(environments)) {
     await t.step(name, async () => {
-      const ctids = ["901", "902", "903", "904", "905", "906"];
+      const ctids = ["901", "910", "911", "912", "905", "906"];
       const { code, stdout, stderr } = await host.run(
         "/bin/bash",
         ["-c", shell, `${project}tests/fixtures/run_specific_setup_script`, BIN, ...ctids],
@@ -114,13 +114,13 @@ async function orchestrated(t: Deno.TestContext, host: ProxmoxHost, folder: stri
       const verdicts = stdout.split("\n").filter((line) => line.startsWith("ORCHESTRATOR "));
       assertEquals(verdicts, [
         "ORCHESTRATOR 901: succeeded",
-        "ORCHESTRATOR 902: failed with exit code 4",
-        "ORCHESTRATOR 903: no specific setup script",
-        "ORCHESTRATOR 904: failed with exit code 3",
+        "ORCHESTRATOR 910: failed with exit code 4",
+        "ORCHESTRATOR 911: no specific setup script",
+        "ORCHESTRATOR 912: failed with exit code 3",
         "ORCHESTRATOR 905: failed with exit code 1",
         "ORCHESTRATOR 906: succeeded",
       ], stderr);
-      assertStringIncludes(stderr, "Container 904 is stopped");
+      assertStringIncludes(stderr, "Container 912 is stopped");
       assertStringIncludes(stderr, "CTID 905 is not this executable's: it sets up container 906");
       assertMatch(await Deno.readTextFile(host.logFile), /container 906 completed successfully\n$/);
     });
