@@ -8,6 +8,7 @@
  * @module
  */
 
+import { concat } from "../bytes.ts";
 import { quote, type Script } from "../shell.ts";
 
 /** What the shell said about the container when it was opened. */
@@ -183,13 +184,8 @@ export class Scanner {
 
   /** Takes the next chunk. */
   push(chunk: Uint8Array): void {
-    let bytes = chunk;
-    if (this.#rest.length > 0) {
-      bytes = new Uint8Array(this.#rest.length + chunk.length);
-      bytes.set(this.#rest);
-      bytes.set(chunk, this.#rest.length);
-      this.#rest = new Uint8Array(0);
-    }
+    const bytes = this.#rest.length === 0 ? chunk : concat([this.#rest, chunk]);
+    this.#rest = new Uint8Array(0);
     let from = 0; // start of what has not been handed on
     let at = bytes.indexOf(0x1e);
     while (at !== -1) {

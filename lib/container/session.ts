@@ -5,6 +5,7 @@
  * @module
  */
 
+import { concat } from "../bytes.ts";
 import { tail } from "../text.ts";
 import { ExitCode, Failure, SessionLost } from "../errors.ts";
 import {
@@ -456,15 +457,7 @@ class Collector {
   }
 
   bytes(): Uint8Array {
-    if (this.#chunks.length !== 1) {
-      const all = new Uint8Array(this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-      let at = 0;
-      for (const chunk of this.#chunks) {
-        all.set(chunk, at);
-        at += chunk.length;
-      }
-      this.#chunks = [all];
-    }
+    if (this.#chunks.length !== 1) this.#chunks = [concat(this.#chunks)];
     return this.#chunks[0]!;
   }
 

@@ -5,6 +5,7 @@
  */
 
 import { dirname } from "@std/path";
+import { concat } from "../bytes.ts";
 import { Output } from "../container/container.ts";
 import { ExitCode, Failure, messageOf } from "../errors.ts";
 import { endChild, LAST_OUTPUT, type Pct, type PctResult } from "../container/pct.ts";
@@ -310,7 +311,7 @@ async function runProgram(
     );
   }
   const { code } = status;
-  return new Output([program, ...args].join(" "), { code, stdout: await stdout.bytes(), stderr: await stderr.bytes() });
+  return new Output([program, ...args].join(" "), { code, stdout: stdout.bytes(), stderr: stderr.bytes() });
 }
 
 /** Reads a stream until it ends, is cancelled, or is too much. */
@@ -324,7 +325,7 @@ function gather(stream: ReadableStream<Uint8Array<ArrayBuffer>>, onTooMuch: () =
       chunks.push(read.value);
     }
   })();
-  return { ended, cancel: () => reader.cancel(), bytes: () => new Blob(chunks).bytes() };
+  return { ended, cancel: () => reader.cancel(), bytes: () => concat(chunks) };
 }
 
 function start(program: string, args: readonly string[]): Deno.ChildProcess {

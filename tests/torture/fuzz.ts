@@ -5,6 +5,7 @@
  * @module
  */
 
+import { concat } from "../../lib/bytes.ts";
 import { failureOf, Output, PctContainer } from "../../lib/container/container.ts";
 import { readJson } from "../../lib/run/configuration.ts";
 import { Engine } from "../../lib/engine.ts";
@@ -15,7 +16,6 @@ import { openLogFile } from "../../lib/log/log.ts";
 import { Pct } from "../../lib/container/pct.ts";
 import { type Setup, setup } from "../../lib/run/setup.ts";
 import { sh } from "../../lib/shell.ts";
-import { concat } from "../../lib/steps/support/transfer.ts";
 import { file } from "../../lib/steps/file.ts";
 import { line } from "../../lib/steps/line.ts";
 import { generator } from "../support/fleet.ts";
