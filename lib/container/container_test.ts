@@ -29,7 +29,7 @@ function testContainer(
   });
 }
 
-// DESIGN 4: one session for the whole run, opened when it is first needed.
+// One session for the whole run, opened when it is first needed.
 testContainer("all commands share one session", async (container, { opened }) => {
   assertEquals(opened(), 0);
   assertEquals((await container.read(sh`echo a`)).text, "a");
@@ -52,7 +52,7 @@ testContainer("an exit code that was not announced throws, with the evidence", a
   await assertRejects(() => container.write(sh`true`, { codes: [1] }), CommandFailed, "exit code 0");
 });
 
-// DESIGN 2 and 4: out of time is exit code 5, with what was written until then; the session lives on.
+// Out of time is exit code 5, with what was written until then; the session lives on.
 testContainer("a command that runs out of time ends with exit code 5", async (container, { opened }) => {
   for (const verb of ["read", "write"] as const) {
     const error = await assertRejects(
@@ -68,7 +68,7 @@ testContainer("a command that runs out of time ends with exit code 5", async (co
   assertEquals([(await container.read(sh`echo on`)).text, opened()], ["on", 1]);
 });
 
-// DESIGN 4: a lost session is reopened for a probe, once, and never silently for an apply.
+// A lost session is reopened for a probe, once, and never silently for an apply.
 testContainer("a read is repeated once when the session is lost under it, a write never", async (container, at) => {
   const runs = `${at.folder}/runs`;
   const count = async () => (await Deno.readTextFile(runs)).length;
@@ -93,7 +93,7 @@ testContainer("a read is repeated once when the session is lost under it, a writ
   assertEquals(await count(), 1);
 });
 
-// pct.md, trap 18: a backup freezes a container for a while, and the clock of a command goes on.
+// A backup freezes a container for a while, and the clock of a command goes on.
 testContainer(
   "of a container that is locked, a look that was cut off is repeated, and a time-out says why",
   async (_, at) => {
@@ -114,7 +114,7 @@ testContainer(
   },
 );
 
-// DESIGN 6: a container that is not the one that is meant is refused, also when a lost session is opened anew.
+// A container that is not the one that is meant is refused, also when a lost session is opened anew.
 testContainer("whoever refuses the container's greeting keeps every command from it", async (container, { folder }) => {
   const refusing = new PctContainer(new Pct(`${folder}/pct`), 901, {
     onOpen() {
@@ -127,7 +127,7 @@ testContainer("whoever refuses the container's greeting keeps every command from
   await container.open();
 });
 
-// DESIGN 6: of the same id is not the same container. A reboot leaves both marks as they are; the first start sets the machine id.
+// Of the same id is not the same container. A reboot leaves both marks as they are; the first start sets the machine id.
 testWith(["run", "read", "write"], "a container that was replaced in the middle of a run is refused", async () => {
   const [a, b] = ["a".repeat(32), "b".repeat(32)];
   type Marks = [machineId: string, rootMade: string];
@@ -246,7 +246,7 @@ testWith(
     }),
 );
 
-// DESIGN 2: a run that is being ended must not begin anything new, whatever its steps do about the loss of their session.
+// A run that is being ended must not begin anything new, whatever its steps do about the loss of their session.
 testWith(["run", "read", "write"], "an interrupted connection stays closed, and one that hangs is ended", async () => {
   await withPct(`exec "$@"`, async (pct, calls) => {
     const container = new PctContainer(pct, 901);
@@ -277,7 +277,7 @@ async function hasEnded(pid: number): Promise<void> {
   assertEquals(code, 0, `process ${pid} has not ended`);
 }
 
-// DESIGN 3: check mode is a wrapper, not a flag.
+// Check mode is a wrapper, not a flag.
 Deno.test("a read-only container looks and refuses to change", async () => {
   const container = new StubContainer(on("look", "seen"));
   const wrapped = readOnly(container);
@@ -297,7 +297,7 @@ Deno.test("output as text has no newline at its end; the evidence has its last 1
   assertEquals(cut.evidence.stdout, `…${"é".repeat(8191)}x`);
 });
 
-// DESIGN 2: a signal can come while `pct status` is asked, when the prepared session is there and nobody has used it yet.
+// A signal can come while `pct status` is asked, when the prepared session is there and nobody has used it yet.
 testContainer("after an interruption nothing is run in a session that was prepared", async (container, { folder }) => {
   const later = new PctContainer(new Pct(`${folder}/pct`), 901);
   container.prepare();

@@ -20,7 +20,8 @@ import {
   type Sentinel,
   STARTED,
 } from "./protocol.ts";
-import { endChild, type Pct, type PctProcess } from "./pct.ts";
+import type { Pct, PctProcess } from "./pct.ts";
+import { sendSignal } from "./process.ts";
 import type { Script } from "../shell.ts";
 import { within } from "../time.ts";
 
@@ -222,7 +223,7 @@ export class Session {
     payload: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   ): Promise<SessionResult> {
     const frame = this.#begin(script, options);
-    const child = this.#pct.startRaw(["exec", String(this.ctid), "--", "sh", "-c", BOOTSTRAP, "sh", this.#nonce]);
+    const child = this.#pct.startPiped(["exec", String(this.ctid), "--", "sh", "-c", BOOTSTRAP, "sh", this.#nonce]);
     const stdout = new Scanner(
       this.#nonce,
       (bytes) => frame.out.take(bytes),
@@ -250,7 +251,7 @@ export class Session {
     // What runs inside may live on without its pct: then it is the end of its input that ends it.
     const end = () => {
       writer.abort().catch(() => {});
-      endChild(child, "SIGKILL");
+      sendSignal(child, "SIGKILL");
     };
     // A command that does not read its stdin to the end closes it; only the source's own failure is ours to report.
     let sourceError: unknown;

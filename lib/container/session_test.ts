@@ -64,7 +64,7 @@ function testSession(name: string, test: (session: Session) => Promise<void>): v
   });
 }
 
-// DESIGN 4, and reference: every exit code, and death by a signal, arrives as it is, from plain and from isolated frames.
+// Every exit code, and death by a signal, arrives as it is, from plain and from isolated frames.
 testSession("exit codes from 0 to 255 and signals", async (session) => {
   for (const isolate of [false, true]) {
     for (const code of [0, 1, 2, 77, 124, 126, 127, 128, 255]) {
@@ -96,7 +96,7 @@ testSession("binary output, and binary stdin through the frame and beside it", a
     assertEquals(stdout.length, size);
     assert(stdout.every((byte, i) => byte === bytes[i]));
   }
-  // Reference: 10 MB. The command that ignores its stdin is no failure.
+  // 10 MB. The command that ignores its stdin is no failure.
   const large = new Uint8Array(10_000_000).fill(0x1e);
   assertEquals((await run(session, sh`wc -c`, { stdin: large })).stdout.trim(), "10000000");
   assertEquals((await run(session, sh`echo ignored`, { stdin: large })).stdout, "ignored\n");
@@ -136,7 +136,7 @@ testSession("stdin is empty unless it is given, so that nothing can eat the sess
   assertEquals((await run(session, sh`cat; read -r x; echo "[$x]"`)).stdout, "[]\n");
 });
 
-// DESIGN 4 and reference: what a background child of an earlier command writes does not get into a later frame.
+// What a background child of an earlier command writes does not get into a later frame.
 testSession("a background child neither holds up its command nor spoils later ones", async (session) => {
   const noise = sh`(i=0; while [ $i -lt 40 ]; do echo noise; echo noise >&2; sleep 0.02; i=$((i+1)); done) &`;
   assertEquals(
@@ -168,7 +168,7 @@ testWith(["run", "read", "write"], "no command is lost between the FIFOs of the 
   });
 });
 
-// DESIGN 4: our own clock decides what a time-out was; what ran is ended with its group, and the session lives on.
+// Our own clock decides what a time-out was; what ran is ended with its group, and the session lives on.
 testSession(
   "a command that takes too long is ended, also one that writes without end or ignores TERM",
   async (session) => {
@@ -288,7 +288,7 @@ testWith(
 );
 
 // A shell that is killed between making its FIFOs and taking their names away leaves them behind.
-// DESIGN 6: the greeting goes to a container that may be another than meant, and changes nothing.
+// The greeting goes to a container that may be another than meant, and changes nothing.
 testWith(
   ["run", "read", "write"],
   "the first change of a session removes the FIFOs of shells that are gone, and no others",
@@ -309,7 +309,7 @@ testWith(
   },
 );
 
-// DESIGN 2: a signal ends what runs inside, also where it has ended the session itself.
+// A signal ends what runs inside, also where it has ended the session itself.
 testSession("an interrupted session ends the command with which it was lost", async (session) => {
   const marked = Deno.makeTempFileSync();
   // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group of its own.
@@ -327,7 +327,7 @@ kill -9 $p; sleep 0.3; echo went on >>${marked}`,
   await Deno.remove(marked);
 });
 
-// DESIGN 4: a lost session is an error of its own that says what was running.
+// A lost session is an error of its own that says what was running.
 testSession("the end of the shell in mid-command is the loss of the session", async (session) => {
   const error = await assertRejects(
     () => run(session, sh`kill -9 ${session.greeting.pid}; sleep 0.5`),

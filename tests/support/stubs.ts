@@ -95,7 +95,7 @@ export function stubHost(answers: Partial<Host> = {}): Host {
     Promise.reject(new Error(`The test did not expect ${what}(${JSON.stringify(args)}) on the host`));
   return {
     request: unexpected("request"),
-    connects: unexpected("connects"),
+    connectError: unexpected("connectError"),
     file: unexpected("file"),
     folder: unexpected("folder"),
     pctStatus: unexpected("pctStatus"),

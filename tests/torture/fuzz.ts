@@ -10,7 +10,7 @@ import { failureOf, Output, PctContainer } from "../../lib/container/container.t
 import { readJson } from "../../lib/run/configuration.ts";
 import { Engine } from "../../lib/engine.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { thisHost } from "../../lib/host/host.ts";
+import { thisHost } from "../../lib/host/this_host.ts";
 import { main } from "../../lib/run/main.ts";
 import { openLogFile } from "../../lib/log/log.ts";
 import { Pct } from "../../lib/container/pct.ts";
