@@ -9,7 +9,8 @@ import { basename } from "@std/path";
 import { type Arguments, readArguments, usage } from "./arguments.ts";
 import { REVISION, VERSION } from "../build.ts";
 import { ConfigurationError, ContainerConfig, HypervisorConfig } from "./configuration.ts";
-import { type Connection, LOCK_TIMEOUT } from "../container/container.ts";
+import { LOCK_TIMEOUT_MS } from "../container/connection.ts";
+import type { Connection } from "../container/container.ts";
 import { head } from "../text.ts";
 import { Shutdown } from "./shutdown.ts";
 import { Engine } from "../engine.ts";
@@ -208,7 +209,7 @@ export async function checkContainerExists(run: Run): Promise<void> {
     return { code, stdout, stderr, status: /^status: (running|stopped)$/m.exec(stdout)?.[1] };
   };
   let answer = await ask();
-  const deadline = performance.now() + LOCK_TIMEOUT;
+  const deadline = performance.now() + LOCK_TIMEOUT_MS;
   let told = "";
   // A backup may stop a container for a while. It unlocks it a moment before it starts it: hence one more look in the end.
   for (let locked = true; locked && answer.status === "stopped"; answer = await ask()) {

@@ -6,7 +6,8 @@
 
 import { fromFileUrl } from "@std/path";
 import { ConfigurationError, readJson } from "./configuration.ts";
-import { type Connection, type ContainerHooks, PctContainer } from "../container/container.ts";
+import { type ContainerHooks, PctContainer } from "../container/connection.ts";
+import type { Connection } from "../container/container.ts";
 import type { ShutdownSignal } from "./shutdown.ts";
 import type { Host } from "../host/host.ts";
 import { thisHost } from "../host/this_host.ts";

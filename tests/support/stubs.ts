@@ -62,9 +62,7 @@ export class StubContainer implements Connection {
 
   prepare(): void {}
 
-  open(): Promise<Greeting> {
-    return Promise.resolve(greetingOf("Portainer"));
-  }
+  async open(): Promise<void> {}
 
   async interrupt(): Promise<void> {}
 
@@ -195,9 +193,8 @@ export function stubSystem(options: StubOptions = {}): [System, StubRun] {
       write: (script, more) => container.write(script, more),
       prepare() {},
       open() {
-        const greeting = greetingOf(options.hostname ?? "Portainer");
-        onOpen?.(greeting);
-        return Promise.resolve(greeting);
+        onOpen?.(greetingOf(options.hostname ?? "Portainer"));
+        return Promise.resolve();
       },
       interrupt: () => container.interrupt(),
       close: () => container.close(),

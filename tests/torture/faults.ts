@@ -9,7 +9,7 @@
  */
 
 import { readJson } from "../../lib/run/configuration.ts";
-import { PctContainer } from "../../lib/container/container.ts";
+import { PctContainer } from "../../lib/container/connection.ts";
 import type { Step } from "../../lib/step.ts";
 import { messageOf } from "../../lib/errors.ts";
 import type { Host } from "../../lib/host/host.ts";

@@ -6,7 +6,8 @@
  */
 
 import { concat } from "../../lib/bytes.ts";
-import { failureOf, Output, PctContainer } from "../../lib/container/container.ts";
+import { PctContainer } from "../../lib/container/connection.ts";
+import { failureOf, Output } from "../../lib/container/container.ts";
 import { readJson } from "../../lib/run/configuration.ts";
 import { Engine } from "../../lib/engine.ts";
 import { messageOf } from "../../lib/errors.ts";
