@@ -4,13 +4,16 @@
  * @module
  */
 
-/** The shortest value that can be concealed, in characters: to take a shorter one out of the log would take away half of it. */
+/**
+ * The shortest value that can be concealed, in characters: to take a shorter one out of the log would take away half of
+ * it.
+ */
 export const SHORTEST_SECRET = 4;
 
 /**
- * A secret, such as a registry token. It becomes text only where a command is written to the container's stdin; everywhere else,
- * also in `JSON.stringify`, in a template literal and in `console.log`, it reads as its name. A setup gets one from its `secret`
- * function, which tells the log to replace also what a command writes of it.
+ * A secret, such as a registry token. It becomes text only where a command is written to the container's stdin;
+ * everywhere else, also in `JSON.stringify`, in a template literal and in `console.log`, it reads as its name. A setup
+ * gets one from its `secret` function, which tells the log to replace also what a command writes of it.
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
- * What reaches a container through Proxmox's `pct`: a session that is opened when it is first needed, waited for where Proxmox has
- * locked the container, and replaced where it is lost.
+ * What reaches a container through Proxmox's `pct`: a session that is opened when it is first needed, waited for where
+ * Proxmox has locked the container, and replaced where it is lost.
  *
  * @module
  */
@@ -19,16 +19,24 @@ const READ_TIMEOUT: Duration = "1m";
 /** How long a command may take that may change something, where its step says nothing else. */
 const WRITE_TIMEOUT: Duration = "10m";
 
-/** How long `pct exec` may take to give a shell, in milliseconds: a snapshot of a busy container freezes it for a while. */
+/**
+ * How long `pct exec` may take to give a shell, in milliseconds: a snapshot of a busy container freezes it for a while.
+ */
 const OPEN_TIMEOUT_MS = 60_000;
 
 /** How long a container that a backup or a snapshot has locked is waited for, in milliseconds. */
 export const LOCK_TIMEOUT_MS = 15 * 60_000;
 
-/** How long a container that was running and refuses a shell is tried again, in milliseconds: one that is rebooted does for a moment. */
+/**
+ * How long a container that was running and refuses a shell is tried again, in milliseconds: one that is rebooted does
+ * for a moment.
+ */
 const REFUSAL_TIMEOUT_MS = 10_000;
 
-/** How `pct exec` refuses a container that was just stopped, or is not started yet: by itself, or with the 1 of `lxc-attach`. */
+/**
+ * How `pct exec` refuses a container that was just stopped, or is not started yet: by itself, or with the 1 of
+ * `lxc-attach`.
+ */
 const REFUSAL = /container '\d+' not running|" ended with exit code 1(?!\d)/;
 
 /** What a {@linkcode PctContainer} asks and tells the run that it belongs to. */
@@ -115,8 +123,8 @@ export class PctContainer implements Connection {
   }
 
   /**
-   * A backup stops or freezes a container for a while: as long as Proxmox says so, it is waited for. One that is being rebooted is
-   * back in a moment.
+   * A backup stops or freezes a container for a while: as long as Proxmox says so, it is waited for. One that is being
+   * rebooted is back in a moment.
    */
   async #newSession(): Promise<Session> {
     const started = performance.now();
@@ -190,7 +198,8 @@ export class PctContainer implements Connection {
   }
 
   #timeOutOf(script: Script, timeout: number, { stdout, stderr }: TimedOut): CommandFailed {
-    // A command's clock goes on while it is frozen, and nothing here can tell for how long it was; Proxmox's lock says who may have.
+    // A command's clock goes on while it is frozen, and nothing here can tell for how long it was; Proxmox's lock says
+    // who may have.
     const lock = this.#hooks.lockedBy?.();
     const hint =
       `Container ${this.ctid} is locked (${lock}), which may have frozen it: run this again when that is over`;
@@ -202,7 +211,10 @@ export class PctContainer implements Connection {
   }
 }
 
-/** Why two greetings cannot be of the same container; `undefined` where they can. What a greeting does not know is no difference. */
+/**
+ * Why two greetings cannot be of the same container; `undefined` where they can. What a greeting does not know is no
+ * difference.
+ */
 function differenceBetween(first: Greeting, second: Greeting): string | undefined {
   const differs = (was: string, is: string) => was !== "-" && is !== "-" && was !== is;
   if (differs(first.machineId, second.machineId)) {

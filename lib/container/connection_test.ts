@@ -125,7 +125,8 @@ testContainer("whoever refuses the container's greeting keeps every command from
   await container.open();
 });
 
-// Of the same id is not the same container. A reboot leaves both marks as they are; the first start sets the machine id.
+// Of the same id is not the same container. A reboot leaves both marks as they are; the first start sets the machine
+// id.
 testWith(["run", "read", "write"], "a container that was replaced in the middle of a run is refused", async () => {
   const [a, b] = ["a".repeat(32), "b".repeat(32)];
   type Marks = [machineId: string, rootMade: string];
@@ -269,7 +270,10 @@ testWith(["run", "read", "write"], "an interrupted connection stays closed, and 
   });
 });
 
-/** Waits until a process has ended, be it waited for or not, and fails after 10 s. Deno itself reads `/proc` only for who may do anything. */
+/**
+ * Waits until a process has ended, be it waited for or not, and fails after 10 s. Deno itself reads `/proc` only for
+ * who may do anything.
+ */
 async function hasEnded(pid: number): Promise<void> {
   const script =
     'i=0; while read -r s </proc/$0/stat && [ "${s#*) Z}" = "$s" ]; do [ $((i+=1)) -lt 1000 ] || exit 1; sleep 0.01; done';

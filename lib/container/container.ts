@@ -14,7 +14,10 @@ const MAX_EVIDENCE_BYTES = 16 * 1024;
 
 /** How a command is run inside the container. */
 export interface CommandOptions {
-  /** After this the command is ended. Default: 1 minute for {@linkcode ContainerReader.read}, 10 for {@linkcode Container.write}. */
+  /**
+   * After this the command is ended. Default: 1 minute for {@linkcode ContainerReader.read}, 10 for {@linkcode
+   * Container.write}.
+   */
   readonly timeout?: Duration;
   /** The user inside to run as. Default: root. */
   readonly user?: string;
@@ -63,9 +66,9 @@ export interface ContainerReader {
   /** Its id. */
   readonly ctid: number;
   /**
-   * Runs a command that changes nothing. Because it changes nothing, it is run again when the session is lost under it, or its time
-   * is up while Proxmox has locked the container, as a backup that froze it does. Throws {@linkcode CommandFailed} for an exit code
-   * that is not in `codes`, also when its time is up, and `SessionLost`.
+   * Runs a command that changes nothing. Because it changes nothing, it is run again when the session is lost under it,
+   * or its time is up while Proxmox has locked the container, as a backup that froze it does. Throws {@linkcode
+   * CommandFailed} for an exit code that is not in `codes`, also when its time is up, and `SessionLost`.
    */
   read(script: Script, options?: CommandOptions): Promise<Output>;
 }
@@ -73,8 +76,9 @@ export interface ContainerReader {
 /** A container that can be changed. */
 export interface Container extends ContainerReader {
   /**
-   * Runs a command that may change something. It is never run twice: when the session is lost under it, that is thrown. Background
-   * children may live on; what they write to the inherited stdout and stderr is not heard once the command has ended.
+   * Runs a command that may change something. It is never run twice: when the session is lost under it, that is thrown.
+   * Background children may live on; what they write to the inherited stdout and stderr is not heard once the command
+   * has ended.
    */
   write(script: Script, options?: CommandOptions): Promise<Output>;
 }

@@ -138,7 +138,8 @@ class Collector {
     // The chunk's buffer is the reader's and may be used again.
     const own = bytes.slice();
     if (!this.#hasBegun) {
-      // Kept because a command that cannot even start (no such user) says so before its beginning, in as many pieces as it likes.
+      // Kept because a command that cannot even start (no such user) says so before its beginning, in as many pieces as
+      // it likes.
       this.#chunks = [concat([...this.#chunks, own]).slice(-MAX_PREFACE_BYTES)];
       return;
     }

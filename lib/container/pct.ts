@@ -10,8 +10,8 @@ import { ExitCode, Failure, messageOf } from "../errors.ts";
 import { ProcessRunner } from "./process.ts";
 
 /**
- * The whole environment of `pct`. It is Perl in taint mode: `BASH_ENV`, `ENV`, `CDPATH` or `IFS` kill it, a C locale corrupts
- * non-ASCII arguments, and what it is given leaks into the container.
+ * The whole environment of `pct`. It is Perl in taint mode: `BASH_ENV`, `ENV`, `CDPATH` or `IFS` kill it, a C locale
+ * corrupts non-ASCII arguments, and what it is given leaks into the container.
  */
 const PCT_ENVIRONMENT = { PATH: "/sbin:/bin:/usr/sbin:/usr/bin", LC_ALL: "C.UTF-8" };
 
@@ -53,8 +53,8 @@ export class Pct {
   }
 
   /**
-   * Runs `pct` to its end, without stdin, for `timeout` milliseconds at the most. One that takes longer is killed, or left running: a
-   * snapshot that is killed leaves a lock behind that only an administrator may take away.
+   * Runs `pct` to its end, without stdin, for `timeout` milliseconds at the most. One that takes longer is killed, or
+   * left running: a snapshot that is killed leaves a lock behind that only an administrator may take away.
    *
    * @throws {Failure} where there is no such program, or the system does not let it run
    */
@@ -102,8 +102,8 @@ export class Pct {
   }
 
   /**
-   * Starts `pct` with a pipe for each of its streams, and without dax, for payloads: dax feeds stdin in pieces of 1 KiB, which is a
-   * hundred times slower.
+   * Starts `pct` with a pipe for each of its streams, and without dax, for payloads: dax feeds stdin in pieces of 1
+   * KiB, which is a hundred times slower.
    *
    * @throws {Failure} like {@linkcode run}
    */

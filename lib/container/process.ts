@@ -1,6 +1,6 @@
 /**
- * Programs of the host this runs on: started without a shell and with an environment of our own choice, heard up to a bound, and
- * ended in time. `pct` is run like this, and so are the other programs that a setup declares.
+ * Programs of the host this runs on: started without a shell and with an environment of our own choice, heard up to a
+ * bound, and ended in time. `pct` is run like this, and so are the other programs that a setup declares.
  *
  * @module
  */
@@ -85,7 +85,8 @@ export class ProcessRunner {
     else if (isKilledWhenLate) sendSignal(child, "SIGKILL");
     // The closed pipe would end one that is left running as soon as it has something more to say.
     if (status !== undefined || isKilledWhenLate) output.stopReading();
-    return { code: status?.code, ...output.soFar() };
+    const { stdout, stderr, hasExcess } = output;
+    return { code: status?.code, stdout, stderr, hasExcess };
   }
 
   /** Sends a signal to every process that {@linkcode run} waits for, but those that would be left running. */
@@ -101,58 +102,46 @@ export function sendSignal(child: Deno.ChildProcess, signal: Deno.Signal): void 
   } catch { /* It has just ended by itself. */ }
 }
 
-/** What comes from a process, on both of its streams. */
+/**
+ * The beginning of what a process writes. What comes after it is read, so that the process is not held up, and dropped.
+ */
 class CapturedOutput {
   /** Settles when both streams have ended, or are no longer read. */
   readonly ended: Promise<unknown>;
-  readonly #stdout: FirstBytes;
-  readonly #stderr: FirstBytes;
+  /** Whether anything was dropped. */
+  hasExcess = false;
+  readonly #maxBytes: number;
+  readonly #onExcess: () => void;
+  readonly #chunks = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
+  readonly #sizes = { stdout: 0, stderr: 0 };
   readonly #stop = new AbortController();
 
   constructor(child: Deno.ChildProcess, maxBytes: number, onExcess: () => void) {
+    this.#maxBytes = maxBytes;
+    this.#onExcess = onExcess;
     const { signal } = this.#stop;
-    this.#stdout = new FirstBytes(maxBytes, onExcess);
-    this.#stderr = new FirstBytes(maxBytes, onExcess);
-    this.ended = Promise.allSettled([
-      child.stdout.pipeTo(this.#stdout.sink(), { signal }),
-      child.stderr.pipeTo(this.#stderr.sink(), { signal }),
-    ]);
+    this.ended = Promise.allSettled((["stdout", "stderr"] as const).map((stream) => {
+      const write = (chunk: Uint8Array) => this.#take(stream, chunk);
+      return child[stream].pipeTo(new WritableStream({ write }), { signal });
+    }));
   }
 
   stopReading(): void {
     this.#stop.abort();
   }
 
-  soFar(): Omit<ProcessResult, "code"> {
-    const [stdout, stderr] = [this.#stdout, this.#stderr];
-    return { stdout: stdout.bytes(), stderr: stderr.bytes(), hasExcess: stdout.hasExcess || stderr.hasExcess };
-  }
-}
-
-/** The first bytes of a stream. What comes after them is read, so that it holds nobody up, and dropped. */
-class FirstBytes {
-  hasExcess = false;
-  readonly #onExcess: () => void;
-  readonly #chunks: Uint8Array[] = [];
-  #room: number;
-
-  constructor(maxBytes: number, onExcess: () => void) {
-    this.#room = maxBytes;
-    this.#onExcess = onExcess;
+  get stdout(): Uint8Array {
+    return concat(this.#chunks.stdout);
   }
 
-  sink(): WritableStream<Uint8Array> {
-    return new WritableStream({ write: (chunk) => this.#take(chunk) });
+  get stderr(): Uint8Array {
+    return concat(this.#chunks.stderr);
   }
 
-  bytes(): Uint8Array {
-    return concat(this.#chunks);
-  }
-
-  #take(chunk: Uint8Array): void {
-    const part = chunk.subarray(0, this.#room);
-    this.#room -= part.length;
-    if (part.length > 0) this.#chunks.push(part);
+  #take(stream: "stdout" | "stderr", chunk: Uint8Array): void {
+    const part = chunk.subarray(0, this.#maxBytes - this.#sizes[stream]);
+    this.#sizes[stream] += part.length;
+    if (part.length > 0) this.#chunks[stream].push(part);
     if (part.length === chunk.length || this.hasExcess) return;
     this.hasExcess = true;
     this.#onExcess();

@@ -1,9 +1,9 @@
 /**
- * The protocol of a session: what is written to the shell inside the container for one command, which is called its frame, and how
- * the answer is found again among everything else that arrives on stdout and stderr.
+ * The protocol of a session: what is written to the shell inside the container for one command, which is called its
+ * frame, and how the answer is found again among everything else that arrives on stdout and stderr.
  *
- * A sentinel is the byte 0x1e, the session's nonce, a kind and fields, and a newline. The nonce stands in argument lists inside, so
- * `ps` can print it; the byte before it does not, so no output of `ps` is a sentinel.
+ * A sentinel is the byte 0x1e, the session's nonce, a kind and fields, and a newline. The nonce stands in argument
+ * lists inside, so `ps` can print it; the byte before it does not, so no output of `ps` is a sentinel.
  *
  * @module
  */
@@ -42,16 +42,21 @@ export interface FrameOptions {
   /** Bytes for the command's stdin; `inherit` leaves it the shell's own. */
   readonly stdin?: Uint8Array | "inherit" | undefined;
   /**
-   * Whether the output goes through FIFOs of its own. A background child of the command then cannot write into a later frame; it
-   * costs a few milliseconds, so commands that only look go without.
+   * Whether the output goes through FIFOs of its own. A background child of the command then cannot write into a later
+   * frame; it costs a few milliseconds, so commands that only look go without.
    */
   readonly isolate: boolean;
 }
 
-/** The largest payload for stdin that goes through a frame, in bytes. Shells keep here-documents in memory or in a file of their own. */
+/**
+ * The largest payload for stdin that goes through a frame, in bytes. Shells keep here-documents in memory or in a file
+ * of their own.
+ */
 export const MAX_FRAME_PAYLOAD_BYTES = 64 * 1024;
 
-/** The environment that every command gets, whatever `pct exec` let through. No core files: secrets would be in them. */
+/**
+ * The environment that every command gets, whatever `pct exec` let through. No core files: secrets would be in them.
+ */
 const PRELUDE = `unset BASH_ENV ENV CDPATH IFS LANGUAGE LC_CTYPE PERL5LIB PYTHONPATH LD_PRELOAD LD_LIBRARY_PATH
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 LC_ALL=C.UTF-8 TERM=dumb
 umask 022
@@ -59,7 +64,10 @@ ulimit -S -c 0 2>/dev/null
 cd /root 2>/dev/null || cd /
 `;
 
-/** Sets `i` to the start of the container's init: the 22nd field of its `stat`, whose second can hold spaces and parentheses. */
+/**
+ * Sets `i` to the start of the container's init: the 22nd field of its `stat`, whose second can hold spaces and
+ * parentheses.
+ */
 const STARTED = `started() { read -r i </proc/1/stat; set -- \${i##*) }; i=\${20}; }; started`;
 
 /** The first lines of a session: the environment, then the sentinel `greeting`. */
@@ -104,7 +112,8 @@ export function frameText(nonce: string, greeting: Greeting, script: Script, opt
   const end =
     `r=$?; printf '\\036${nonce} end ${number} %s\\n' "$r"; printf '\\036${nonce} end ${number} %s\\n' "$r" >&2\n`;
   // The readers of an isolated frame before this one are ended first: whatever still writes there is no longer heard.
-  // Their end is waited for: news of it would interrupt BusyBox's shell while it opens the next FIFO, and the command would be left out.
+  // Their end is waited for: news of it would interrupt BusyBox's shell while it opens the next FIFO, and the command
+  // would be left out.
   const deafen = `[ -z "$a" ] || { kill $a $b; wait $a $b; a=; } 2>/dev/null\n`;
   return deafen + (isolate ? isolatedText(nonce, greeting, number, run, end) : run + end);
 }
@@ -116,9 +125,9 @@ function commandText(nonce: string, greeting: Greeting, script: Script, options:
     ? `timeout -k 5 ${seconds} `
     : `${greeting.setsid ? "setsid " : ""}${greeting.timeout === "busybox" ? `timeout ${Math.ceil(seconds)} ` : ""}`;
   const become = user === undefined ? "" : `runuser -u ${quote(user)} -- `;
-  // The script travels on fd 3: neither its text nor a secret in it is ever an argument that `ps` shows. The child says its pid
-  // itself, so that it can be ended from outside. Its last line is a mark: where the session is cut off in the middle of a script,
-  // the shell takes what has come for the whole, and half a script must never run.
+  // The script travels on fd 3: neither its text nor a secret in it is ever an argument that `ps` shows. The child says
+  // its pid itself, so that it can be ended from outside. Its last line is a mark: where the session is cut off in the
+  // middle of a script, the shell takes what has come for the whole, and half a script must never run.
   const child = `${limit}${become}sh -c 'printf "\\036$1 begin $2 $$\\n"; printf "\\036$1 begin $2\\n" >&2
 set -- "$(cat <&3)" "#$1"; case $1 in *"$2") eval "set --
 \${1%$2}" 3<&- ;; *) exit 125 ;; esac' sh ${nonce} ${number} 3<<'${nonce}.s'`;
@@ -132,8 +141,8 @@ set -- "$(cat <&3)" "#$1"; case $1 in *"$2") eval "set --
 function isolatedText(nonce: string, greeting: Greeting, number: number, run: string, end: string): string {
   const fifos = `${quote(greeting.runFolder)}/.phoenix_setup.`;
   const fifo = `${fifos}${greeting.pid}.${nonce}.${number}`;
-  // What killed shells left behind is removed before the first FIFO of this shell is made. The greeting is no place for that: it also
-  // goes to a container that is not the one meant, or in which nothing may be changed.
+  // What killed shells left behind is removed before the first FIFO of this shell is made. The greeting is no place for
+  // that: it also goes to a container that is not the one meant, or in which nothing may be changed.
   const sweep = `[ "$k" ] || for f in ${fifos}*; do
   k=\${f##*/.phoenix_setup.}; [ ! -p "$f" ] || [ -d /proc/"\${k%%.*}" ] || rm -f "$f"
 done; k=1
@@ -151,21 +160,23 @@ ${end}fi
 }
 
 /**
- * The argument of `sh -c` that reads its script from stdin up to a line with the nonce, without reading a byte further, so that
- * the rest of stdin is the payload of the script. `read` is the only reader that every shell has and that stops at a newline.
- * Without that line nothing is run.
+ * The argument of `sh -c` that reads its script from stdin up to a line with the nonce, without reading a byte further,
+ * so that the rest of stdin is the payload of the script. `read` is the only reader that every shell has and that stops
+ * at a newline. Without that line nothing is run.
  */
 const BOOTSTRAP = `s=; l=; while [ "$l" != "$1" ]; do s="$s$l
 "; IFS= read -r l || exit 125; done; eval "$s"`;
 
-/** The arguments of a `pct exec` of its own, for a command with a payload. It reads what {@linkcode bootstrapText} says. */
+/**
+ * The arguments of a `pct exec` of its own, for a command with a payload. It reads what {@linkcode bootstrapText} says.
+ */
 export function bootstrapCommand(nonce: string): string[] {
   return ["sh", "-c", BOOTSTRAP, "sh", nonce];
 }
 
 /**
- * What is written to {@linkcode bootstrapCommand} before the payload. Nothing is run in a container that was started again since
- * the session said `greeting`.
+ * What is written to {@linkcode bootstrapCommand} before the payload. Nothing is run in a container that was started
+ * again since the session said `greeting`.
  */
 export function bootstrapText(nonce: string, greeting: Greeting, script: Script, options: FrameOptions): string {
   const frame = frameText(nonce, greeting, script, { ...options, stdin: "inherit", isolate: false });
@@ -173,8 +184,8 @@ export function bootstrapText(nonce: string, greeting: Greeting, script: Script,
 }
 
 /**
- * Ends the process group of `$1`, or its tree where it shares the group of the session's shell `$2`: TERM, 2 s, KILL. Does nothing
- * where the container was not started at `$3`: the number is then that of another process.
+ * Ends the process group of `$1`, or its tree where it shares the group of the session's shell `$2`: TERM, 2 s, KILL.
+ * Does nothing where the container was not started at `$3`: the number is then that of another process.
  */
 const END_PROCESS = `${STARTED}; [ "$i" = "$3" ] || exit 0
 group() { read -r s </proc/"$1"/stat && s=\${s##*) } && set -- $s && g=$3; } 2>/dev/null

@@ -6,7 +6,8 @@ import { bootstrapCommand, bootstrapText, frameText, greetingText, parseGreeting
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-// A shell whose input ends in the middle of a here-document takes what has come for the whole: "rm -rf /srv/app" would be "rm -rf /srv".
+// A shell whose input ends in the middle of a here-document takes what has come for the whole: "rm -rf /srv/app" would
+// be "rm -rf /srv".
 testSession("half a script is never run, wherever its session is cut off", async (session) => {
   const folder = (await run(session, sh`mktemp -d`)).stdout.trim();
   const nonce = "ab".repeat(16);

@@ -1,6 +1,6 @@
 /**
- * One shell inside the container for the whole run: `pct exec <CTID> -- sh`, with every command a framed request on its stdin.
- * Starting `pct` costs a Perl start, 0.3 to 0.8 s on a real host, and a setup has dozens of commands.
+ * One shell inside the container for the whole run: `pct exec <CTID> -- sh`, with every command a framed request on its
+ * stdin. Starting `pct` costs a Perl start, 0.3 to 0.8 s on a real host, and a setup has dozens of commands.
  *
  * @module
  */
@@ -16,6 +16,7 @@ import {
   bootstrapCommand,
   bootstrapText,
   endProcessCommand,
+  type FrameOptions,
   frameText,
   type Greeting,
   greetingText,
@@ -25,7 +26,10 @@ import {
   type Sentinel,
 } from "./protocol.ts";
 
-/** How long the kill from outside, and before it GNU's `timeout -k`, may take until the session is given up, in milliseconds. */
+/**
+ * How long the kill from outside, and before it GNU's `timeout -k`, may take until the session is given up, in
+ * milliseconds.
+ */
 const GRACE_MS = 6_000;
 
 /** How long a fresh `pct exec` may take to end a process, in milliseconds. */
@@ -40,13 +44,16 @@ const MAX_QUOTE = 4096;
 /** How one command is run. */
 export interface SessionRunOptions extends OutputOptions {
   /**
-   * After so many milliseconds the command is ended, with all that belongs to its process group, and {@linkcode TimedOut} is
-   * thrown.
+   * After so many milliseconds the command is ended, with all that belongs to its process group, and {@linkcode
+   * TimedOut} is thrown.
    */
   readonly timeout: number;
   /** The user inside to run as, by name or number. Default: root. */
   readonly user?: string | undefined;
-  /** Bytes for stdin; nothing (`/dev/null`) where it is missing. What comes in chunks is sent as it comes, whatever its size. */
+  /**
+   * Bytes for stdin; nothing (`/dev/null`) where it is missing. What comes in chunks is sent as it comes, whatever its
+   * size.
+   */
   readonly stdin?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
   /** See `FrameOptions.isolate`. */
   readonly isolate: boolean;
@@ -68,7 +75,10 @@ export class TimedOut extends Failure {
   }
 }
 
-/** The shell that one `pct exec` holds open. Commands run one after the other, in the order in which they were asked for. */
+/**
+ * The shell that one `pct exec` holds open. Commands run one after the other, in the order in which they were asked
+ * for.
+ */
 export class Session {
   /** The container's id. */
   readonly ctid: number;
@@ -87,7 +97,10 @@ export class Session {
   #said = "";
   /** Why no command can be sent any more. */
   #lost: SessionLost | undefined;
-  /** The process inside that was under way when the session was lost: the shell itself where a command had not begun yet. */
+  /**
+   * The process inside that was under way when the session was lost: the shell itself where a command had not begun
+   * yet.
+   */
   #pidWhenLost: number | undefined;
   /** The command that is under way. */
   #frame: Frame | undefined;
@@ -117,8 +130,9 @@ export class Session {
   }
 
   /**
-   * Opens the shell. Throws {@linkcode SessionLost} when the container has none to offer, does not answer within `timeout`
-   * milliseconds (a container that is being frozen for a snapshot does not), or `signal` says that nobody waits any more.
+   * Opens the shell. Throws {@linkcode SessionLost} when the container has none to offer, does not answer within
+   * `timeout` milliseconds (a container that is being frozen for a snapshot does not), or `signal` says that nobody
+   * waits any more.
    */
   static async open(pct: Pct, ctid: number, timeout: number, signal?: AbortSignal): Promise<Session> {
     const session = new Session(pct, ctid);
@@ -144,8 +158,8 @@ export class Session {
   }
 
   /**
-   * Runs one command and waits for its end sentinel. Throws {@linkcode SessionLost} when the session ended before that, and
-   * {@linkcode TimedOut} when its time was up; after a time-out the command has been ended.
+   * Runs one command and waits for its end sentinel. Throws {@linkcode SessionLost} when the session ended before that,
+   * and {@linkcode TimedOut} when its time was up; after a time-out the command has been ended.
    */
   run(script: Script, options: SessionRunOptions): Promise<CommandResult> {
     const next = this.#queue.then(() => this.#run(script, options));
@@ -153,7 +167,10 @@ export class Session {
     return next;
   }
 
-  /** Ends the command that is under way, if any, through a `pct exec` of its own, then the session. It takes no other one. */
+  /**
+   * Ends the command that is under way, if any, through a `pct exec` of its own, and then the session: it takes no more
+   * commands.
+   */
   async interrupt(): Promise<void> {
     const why = "the run was interrupted";
     this.#lose(why);
@@ -180,15 +197,12 @@ export class Session {
 
   async #run(script: Script, options: SessionRunOptions): Promise<CommandResult> {
     if (this.#lost) throw new SessionLost(this.#lost.message, { command: script.display });
-    const { stdin, timeout, user, isolate } = options;
+    const { stdin, timeout } = options;
     if (stdin !== undefined && !(stdin instanceof Uint8Array && stdin.length <= MAX_FRAME_PAYLOAD_BYTES)) {
       return await this.#runWithPayload(script, options, stdin instanceof Uint8Array ? [stdin] : stdin);
     }
     const frame = this.#begin(script, options);
-    const { number } = frame;
-    this.#send(
-      frameText(this.#nonce, this.greeting, script, { number, seconds: timeout / 1000, user, stdin, isolate }),
-    );
+    this.#send(frameText(this.#nonce, this.greeting, script, { ...optionsOf(frame, options), stdin }));
     return await this.#resultOf(frame, timeout);
   }
 
@@ -198,20 +212,13 @@ export class Session {
     options: SessionRunOptions,
     payload: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   ): Promise<CommandResult> {
-    const { timeout, user } = options;
     const child = this.#pct.startPiped(["exec", String(this.ctid), "--", ...bootstrapCommand(this.#nonce)]);
     const frame = this.#begin(script, options);
     const heard = Promise.allSettled((["stdout", "stderr"] as const).map((stream) => {
       const write = this.#scan(stream, (bytes) => frame.take(stream, bytes));
       return child[stream].pipeTo(new WritableStream({ write }));
     }));
-    const { number } = frame;
-    const beginning = bootstrapText(this.#nonce, this.greeting, script, {
-      number,
-      seconds: timeout / 1000,
-      user,
-      isolate: false,
-    });
+    const beginning = bootstrapText(this.#nonce, this.greeting, script, optionsOf(frame, options));
     const upload = new Upload(child, beginning, payload);
     Promise.all([child.status, heard]).then(([{ code }]) =>
       frame.fail(
@@ -223,7 +230,7 @@ export class Session {
       )
     );
     try {
-      const result = await this.#resultOf(frame, timeout);
+      const result = await this.#resultOf(frame, options.timeout);
       if (upload.sourceError !== undefined) throw upload.sourceError;
       return result;
     } catch (error) {
@@ -271,7 +278,7 @@ export class Session {
   /** Killing our own `pct` would leave the command running inside, so it is ended by a second one. */
   async #endProcess(pid: number): Promise<void> {
     const command = endProcessCommand(this.greeting, pid);
-    // Where that cannot be started, the command's own time-out and the bound of its frame still hold.
+    // Where that cannot be started, the command's own time-out and the bound on its frame still hold.
     await this.#pct.run(["exec", String(this.ctid), "--", ...command], KILL_TIMEOUT_MS).catch(() => {});
   }
 
@@ -318,6 +325,10 @@ export class Session {
     this.#opened.promise.catch(() => {});
     frame?.fail(this.#lost);
   }
+}
+
+function optionsOf({ number }: Frame, { timeout, user, isolate }: SessionRunOptions): FrameOptions {
+  return { number, seconds: timeout / 1000, user, isolate };
 }
 
 /** The input of a `pct exec` of its own: what starts the command, and then the command's stdin. */

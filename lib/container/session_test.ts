@@ -98,7 +98,8 @@ echo started`,
   }
 });
 
-// BusyBox's shell gives a command up whose FIFO it was opening when a signal came, such as that of the last one's reader that ended.
+// BusyBox's shell gives a command up whose FIFO it was opening when a signal came, such as that of the last one's
+// reader that ended.
 testWith(["run", "read", "write"], "no command is lost between the FIFOs of the ones before", async (t) => {
   const why = await whyNot("busybox");
   await t.step({
@@ -224,7 +225,8 @@ testWith(
 // A signal ends what runs inside, also where it has ended the session itself.
 testSession("an interrupted session ends the command with which it was lost", async (session) => {
   const marked = Deno.makeTempFileSync();
-  // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group of its own.
+  // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group
+  // of its own.
   const running = run(
     session,
     sh`p=${session.greeting.pid}

@@ -18,7 +18,10 @@ const CHUNK_BYTES = 128 * 1024;
 /** How long an edit waits for those of others, in milliseconds; each takes a few. */
 const EDIT_TIMEOUT_MS = 60_000;
 
-/** How long after its last change a file may change again and keep its date, in milliseconds: file systems' clocks tick every 10. */
+/**
+ * How long after its last change a file may change again and keep its date, in milliseconds: file systems' clocks tick
+ * every 10.
+ */
 const CLOCK_TICK_MS = 100;
 
 /** See `HostReader.file`. */
@@ -98,7 +101,10 @@ export async function removeFile(path: string): Promise<void> {
   }
 }
 
-/** The content of a file. While one chunk is worked with, the next is read; the two share their memory with those after them. */
+/**
+ * The content of a file. While one chunk is in use, the next one is read; the chunks after them use the memory of these
+ * two again.
+ */
 async function* chunksOf(path: string, from: number): AsyncGenerator<Uint8Array> {
   using handle = await reading(path, () => Deno.open(path));
   await reading(path, () => handle.seek(from, Deno.SeekMode.Start));
@@ -109,7 +115,7 @@ async function* chunksOf(path: string, from: number): AsyncGenerator<Uint8Array>
     const chunk = buffers[0].subarray(0, size);
     buffers = [buffers[1], buffers[0]];
     next = read();
-    next.catch(() => {}); // Whoever has enough does not hear of it.
+    next.catch(() => {}); // Where the reader stops early, nobody waits for it any more.
     yield chunk;
   }
 }
@@ -144,7 +150,10 @@ async function sha256Of(path: string): Promise<string> {
   return digest;
 }
 
-/** What the host's file system refuses is no defect of this program; what this program is not permitted is another matter. */
+/**
+ * What the host's file system refuses is no defect of this program; what this program is not permitted is another
+ * matter.
+ */
 async function reading<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

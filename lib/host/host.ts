@@ -30,13 +30,16 @@ export interface HostFile {
   /** Its permissions, such as `0o644`. */
   readonly mode: number;
   /**
-   * Its content from this byte on, by default all of it, as it is read: memory stays flat whatever the size. A chunk is good until
-   * the next one is asked for. The file is opened for the first one.
+   * Its content from this byte on, by default all of it, as it is read: memory stays flat whatever the size. A chunk is
+   * good until the next one is asked for. The file is opened for the first one.
    */
   chunks(from?: number): AsyncIterable<Uint8Array>;
   /** Its content as text. Throws a {@linkcode Failure} for more than 16 MiB and for what is not UTF-8. */
   text(): Promise<string>;
-  /** The SHA-256 of its present content, in hexadecimal digits; it is read once, and again where something has written to it. */
+  /**
+   * The SHA-256 of its present content, in hexadecimal digits; it is read once, and again where something has written
+   * to it.
+   */
   sha256(): Promise<string>;
 }
 
@@ -51,13 +54,13 @@ export interface FolderEntry {
 /** A host that can be looked at. What a setup does not declare is refused: the run ends with exit code 70. */
 export interface HostReader {
   /**
-   * Sends a GET request from the host. Redirects are not followed. Of the body, the first 65,536 characters are kept, or what has
-   * come of it when the time is up.
+   * Sends a GET request from the host. Redirects are not followed. Of the body, the first 65,536 characters are kept,
+   * or what has come of it when the time is up.
    */
   request(url: string, options: RequestOptions): Promise<HttpReply>;
   /**
-   * Why nothing accepts a TCP connection at an address within `timeout` milliseconds; `undefined` where something does. The connection
-   * is closed at once.
+   * Why nothing accepts a TCP connection at an address within `timeout` milliseconds; `undefined` where something does.
+   * The connection is closed at once.
    */
   connectError(hostname: string, port: number, timeout: number): Promise<string | undefined>;
   /** A regular file, or `undefined` where there is nothing. Throws a {@linkcode Failure} for anything else. */
@@ -66,7 +69,10 @@ export interface HostReader {
   folder(path: string): Promise<readonly FolderEntry[] | undefined>;
   /** Asks `pct` for the status of this run's container. */
   pctStatus(): Promise<PctResult>;
-  /** Runs a program that changes nothing, for a minute at the most. Any exit code is an answer; more output than 64 MiB is none. */
+  /**
+   * Runs a program that changes nothing, for a minute at the most. Any exit code is an answer; more output than 64 MiB
+   * is none.
+   */
   read(program: string, args: readonly string[]): Promise<Output>;
 }
 
@@ -75,8 +81,9 @@ export interface Host extends HostReader {
   /** Writes a file whole or not at all, beside it first, then moved into place. Its folder has to be there. */
   writeFile(path: string, content: string, mode: number): Promise<void>;
   /**
-   * Writes what `edited` makes of a file's text (empty where there is none) like {@linkcode writeFile}, with the owner and mode that
-   * it has. A symbolic link stays one. Runs that edit files of one folder at once do so one after the other.
+   * Writes what `edited` makes of a file's text (empty where there is none) like {@linkcode writeFile}, with the owner
+   * and mode that it has. A symbolic link stays one. Runs that edit files of one folder at once do so one after the
+   * other.
    */
   editFile(path: string, edited: (text: string) => string): Promise<void>;
   /** Removes a file, if it is there. */
@@ -87,9 +94,12 @@ export interface Host extends HostReader {
     args: readonly string[],
     timeout: number,
   ): Promise<PctResult>;
-  /** Runs a program that may change something, for at most `timeout` milliseconds; otherwise like {@linkcode HostReader.read}. */
+  /**
+   * Runs a program that may change something, for at most `timeout` milliseconds; otherwise like
+   * {@linkcode HostReader.read}.
+   */
   write(program: string, args: readonly string[], timeout: number): Promise<Output>;
-  /** Tells the programs that run to end. A `pct` that changes something is left to itself. */
+  /** Asks the programs that are running to end, with SIGTERM. A `pct` that changes something is left running. */
   interrupt(): void;
 }
 

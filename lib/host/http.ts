@@ -55,8 +55,9 @@ async function requestWithFetch(url: string, timeout: number): Promise<HttpReply
 }
 
 /**
- * `fetch` asks the proxy that the environment names, which knows nothing of the containers' network, and can skip the verification of
- * certificates only for the whole process. Node's client asks directly, and can skip it for one request.
+ * `fetch` asks the proxy that the environment names, which knows nothing of the containers' network, and can skip the
+ * verification of certificates only for the whole process. Node's client asks directly, and can skip it for one
+ * request.
  */
 async function requestWithNode(url: string, timeout: number): Promise<HttpReply> {
   const client = url.startsWith("https:") ? await import("node:https") : await import("node:http");

@@ -22,8 +22,8 @@ export class HostPrograms {
   readonly #runner = new ProcessRunner(ENVIRONMENT, failureToStart);
 
   /**
-   * Runs a program to its end, without stdin and without a shell, for `timeout` milliseconds at the most. Throws a {@linkcode Failure}
-   * where it cannot be started, takes longer or writes more than 64 MiB, after it has been killed.
+   * Runs a program to its end, without stdin and without a shell, for `timeout` milliseconds at the most. Throws a
+   * {@linkcode Failure} where it cannot be started, takes longer or writes more than 64 MiB, after it has been killed.
    */
   async run(program: string, args: readonly string[], timeout: number): Promise<Output> {
     const limits = { timeout, onTimeout: "kill", maxOutputBytes: MAX_OUTPUT_BYTES, onExcess: "kill" } as const;
@@ -43,7 +43,7 @@ export class HostPrograms {
     return new Output([program, ...args].join(" "), { code, stdout, stderr });
   }
 
-  /** Tells those that are running to end. */
+  /** Asks those that are running to end. */
   interrupt(): void {
     this.#runner.signalAll("SIGTERM");
   }

@@ -11,7 +11,9 @@ import { testWith } from "./permission.ts";
 
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-/** The shells that a container may have, and the `pct` that gives each: one that does nothing but `exec` its command. */
+/**
+ * The shells that a container may have, and the `pct` that gives each: one that does nothing but `exec` its command.
+ */
 export const shells = {
   dash: `exec "$@"`,
   bash: `exec unshare --map-root-user --mount /bin/sh -c 'mount --bind /bin/bash /bin/sh && exec "$@"' pct "$@"`,
