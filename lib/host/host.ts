@@ -51,6 +51,9 @@ export interface FolderEntry {
   readonly kind: "file" | "folder" | "other";
 }
 
+/** What `pct` can be told to do with this run's container: the subcommands that a step may use. */
+export type ContainerChange = "snapshot" | "delsnapshot" | "shutdown" | "stop" | "start" | "reboot";
+
 /** A host that can be looked at. What a setup does not declare is refused: the run ends with exit code 70. */
 export interface HostReader {
   /**
@@ -67,8 +70,8 @@ export interface HostReader {
   file(path: string): Promise<HostFile | undefined>;
   /** What is in a folder, by name; `undefined` where there is no folder. */
   folder(path: string): Promise<readonly FolderEntry[] | undefined>;
-  /** Asks `pct` for the status of this run's container. */
-  pctStatus(): Promise<PctResult>;
+  /** Asks `pct` for the status of this run's container: `pct status <CTID>`. */
+  containerStatus(): Promise<PctResult>;
   /**
    * Runs a program that changes nothing, for a minute at the most. Any exit code is an answer; more output than 64 MiB
    * is none.
@@ -88,12 +91,11 @@ export interface Host extends HostReader {
   editFile(path: string, edited: (text: string) => string): Promise<void>;
   /** Removes a file, if it is there. */
   removeFile(path: string): Promise<void>;
-  /** Makes `pct` change this run's container. A `code` of 0 is no evidence: look afterwards. */
-  pctWrite(
-    subcommand: "snapshot" | "delsnapshot" | "shutdown" | "stop" | "start" | "reboot",
-    args: readonly string[],
-    timeout: number,
-  ): Promise<PctResult>;
+  /**
+   * Makes `pct` change this run's container: `pct <change> <CTID> <args…>`. After `timeout` milliseconds it is left
+   * running. A `code` of 0 is no evidence: look afterwards.
+   */
+  changeContainer(change: ContainerChange, args: readonly string[], timeout: number): Promise<PctResult>;
   /**
    * Runs a program that may change something, for at most `timeout` milliseconds; otherwise like
    * {@linkcode HostReader.read}.
@@ -112,12 +114,12 @@ export function readOnlyHost(host: HostReader): Host {
     connectError: (hostname, port, timeout) => host.connectError(hostname, port, timeout),
     file: (path) => host.file(path),
     folder: (path) => host.folder(path),
-    pctStatus: () => host.pctStatus(),
+    containerStatus: () => host.containerStatus(),
     read: (program, args) => host.read(program, args),
     writeFile: (path) => refuse(`write "${path}"`),
     editFile: (path) => refuse(`edit "${path}"`),
     removeFile: (path) => refuse(`remove "${path}"`),
-    pctWrite: (subcommand) => refuse(`run "pct ${subcommand}"`),
+    changeContainer: (change) => refuse(`run "pct ${change}"`),
     write: (program) => refuse(`run "${program}"`),
     interrupt() {},
   };

@@ -11,7 +11,7 @@ import { describeDifference } from "../difference.ts";
 import { messageOf } from "../errors.ts";
 import type { Outcome, RunEvent } from "../events.ts";
 import type { TextSink } from "./standard_streams.ts";
-import { type Secret, SHORTEST_SECRET } from "../secret.ts";
+import { MIN_SECRET_LENGTH, type Secret } from "../secret.ts";
 import { formatDuration } from "../time.ts";
 
 /** A file that is only ever appended to. */
@@ -234,11 +234,11 @@ export class RunLog {
     let end = start;
     for (const [form, name] of this.#concealed) {
       // A secret can be longer than what is left between two cuts.
-      if (cutBefore && cutAfter && part.length >= SHORTEST_SECRET && form.includes(part)) return name;
-      for (let n = Math.min(form.length - 1, part.length); cutBefore && n >= SHORTEST_SECRET && n > start[0]; n--) {
+      if (cutBefore && cutAfter && part.length >= MIN_SECRET_LENGTH && form.includes(part)) return name;
+      for (let n = Math.min(form.length - 1, part.length); cutBefore && n >= MIN_SECRET_LENGTH && n > start[0]; n--) {
         if (part.startsWith(form.slice(-n))) start = [n, name];
       }
-      for (let n = Math.min(form.length - 1, part.length); cutAfter && n >= SHORTEST_SECRET && n > end[0]; n--) {
+      for (let n = Math.min(form.length - 1, part.length); cutAfter && n >= MIN_SECRET_LENGTH && n > end[0]; n--) {
         if (part.endsWith(form.slice(0, n))) end = [n, name];
       }
     }
@@ -642,7 +642,7 @@ function formsOf(value: string): Set<string> {
     ...base64,
     ...base64.map((text) => text.replaceAll("+", "-").replaceAll("/", "_")),
   ];
-  return new Set(forms.map((form) => form.replace(COLOR, "")).filter((form) => form.length >= SHORTEST_SECRET));
+  return new Set(forms.map((form) => form.replace(COLOR, "")).filter((form) => form.length >= MIN_SECRET_LENGTH));
 }
 
 function pieces(bytes: Uint8Array, length: number): Uint8Array[] {

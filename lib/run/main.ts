@@ -24,7 +24,7 @@ import type { RunLock } from "./lock.ts";
 import { RunLog } from "../log/log.ts";
 import { isLocked } from "../container/pct.ts";
 import { notPermitted } from "./permission.ts";
-import { Secret, SHORTEST_SECRET } from "../secret.ts";
+import { MIN_SECRET_LENGTH, Secret } from "../secret.ts";
 import { CTID_RANGE, type Setup, type SetupContext } from "./setup.ts";
 import { HOST_PATHS, stoppedMarker } from "../host/paths.ts";
 import { quote } from "../shell.ts";
@@ -270,7 +270,7 @@ async function startAgain(run: Run): Promise<void> {
   if (!await host.file(stoppedMarker(ctid))) return;
   const deadline = performance.now() + START_AGAIN;
   for (let pause = 100;; pause = Math.min(2 * pause, 5_000)) {
-    const { code, stderr } = await host.pctWrite("start", [], 120_000);
+    const { code, stderr } = await host.changeContainer("start", [], 120_000);
     if (code === 0) message(run, "info", `Started container ${ctid}, which a run that was cut off had stopped`);
     if (code === 0) break;
     if (/already running/.test(stderr)) {
@@ -291,7 +291,7 @@ async function staysUp(host: Host): Promise<boolean> {
   const deadline = performance.now() + STAYS_UP;
   do {
     await new Promise((resolve) => setTimeout(resolve, 100));
-    if (/^status: stopped$/m.test((await host.pctStatus()).stdout)) return false;
+    if (/^status: stopped$/m.test((await host.containerStatus()).stdout)) return false;
   } while (performance.now() < deadline);
   return true;
 }
@@ -394,8 +394,8 @@ async function readSecret(
   if (!value) {
     throw new ConfigurationError(`Cannot read ${name}: ${where} is ${text === undefined ? "not there" : "empty"}`);
   }
-  if (value.length < SHORTEST_SECRET) {
-    throw new ConfigurationError(`Cannot use ${name}: ${where} has fewer than ${SHORTEST_SECRET} characters`, {
+  if (value.length < MIN_SECRET_LENGTH) {
+    throw new ConfigurationError(`Cannot use ${name}: ${where} has fewer than ${MIN_SECRET_LENGTH} characters`, {
       hint: "So short a value cannot be kept out of the log",
     });
   }
