@@ -264,6 +264,6 @@ Deno.test("a step says how far it is, and a step's own listener hears the output
 Deno.test("a difference reads as one phrase", () => {
   assertEquals(describeDifference({ what: "mode", from: "644", to: "600" }), "mode: 644 -> 600");
   assertEquals(describeDifference({ what: "container", to: "running" }), "container: running");
-  assertEquals(describeDifference({ what: "environment X", from: "set" }), "environment X: set (to go)");
+  assertEquals(describeDifference({ what: "environment X", from: "set" }), "environment X: set (to be removed)");
   assertEquals(describeDifference({ what: "always runs" }), "always runs");
 });

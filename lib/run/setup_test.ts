@@ -51,6 +51,27 @@ Deno.test("a setup is for a container that Proxmox can have, with a name", () =>
   }
 });
 
+// What is declared becomes an option of Deno, which must not permit anything else than what stands there.
+Deno.test("what cannot be declared is refused when the setup is described", () => {
+  const path = "expected an absolute path";
+  for (
+    const [needs, expected] of [
+      [{ reads: ["srv/models"] }, path],
+      [{ reads: ["/srv/../etc"] }, path],
+      [{ writes: ["/srv/.."] }, path],
+      [{ writes: ["/srv/a,/etc"] }, path],
+      [{ commands: ["/bin/id /bin/sh"] }, path],
+      [{ addresses: ["10.0.0.5:80,10.0.0.6"] }, "expected a host"],
+      [{ environment: ["A,B"] }, "expected the name of a variable"],
+    ] as const
+  ) {
+    const [value] = Object.values(needs).flat();
+    assertThrows(() => setup(910, "x", needs, perform), TypeError, `Cannot declare "${value}"`);
+    assertThrows(() => setup(910, "x", needs, perform), TypeError, expected);
+  }
+  setup(910, "x", { reads: ["/srv/a..b"], environment: ["HF_*"], addresses: ["[::1]:80"] }, perform);
+});
+
 // DESIGN 1: a setup is a short file with one import, executable as it stands, and independent of every other one.
 testWith(["read"], "each file of setups/ is what a setup has to be", async (t) => {
   const folder = new URL("../../setups/", import.meta.url);
@@ -71,7 +92,7 @@ testWith(["read"], "each file of setups/ is what a setup has to be", async (t) =
       assert(new TextEncoder().encode(first).length <= 255, "the kernel cuts a longer first line");
       assertEquals((await Deno.stat(url)).mode! & 0o111, 0o111, "the file is executable");
       const imports = [...text.matchAll(/\b(?:from|import)\s*\(?\s*["'`]([^"'`]+)/g)].map(([, module]) => module);
-      assertEquals(imports, ["../mod.ts"]);
+      assertEquals(imports, ["../lib/mod.ts"]);
       assert(lines.length + 1 <= 60, `${lines.length + 1} lines`);
     });
   }

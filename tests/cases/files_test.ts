@@ -76,7 +76,7 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
         "- #mode fast",
         "+ mode safe",
         "+ peer=10.0.0.99",
-        "/opt/old: a folder (to go)",
+        "/opt/old: a folder (to be removed)",
         "has not run yet",
       ]
     ) {
@@ -142,11 +142,11 @@ www-data
         "owner: daemon -> www-data",
         "content of index.html: 8 bytes -> 19 bytes",
         "mode of cgi/läuft.sh: 600 -> 755",
-        "left over: not on the host (to go)",
+        "left over: not on the host (to be removed)",
         "- mode fast",
         "+ mode safe",
         "+ peer=10.0.0.99",
-        "/opt/old: a symbolic link (to go)",
+        "/opt/old: a symbolic link (to be removed)",
       ]
     ) {
       assertStringIncludes(stdout, `    ${line}\n`);

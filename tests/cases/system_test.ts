@@ -74,7 +74,7 @@ testOnHost("packages: absent, right, of a wrong version, no longer wanted", asyn
     assertStringIncludes(refused.stderr, 'Cannot remove "libcurl4" as "curl" would have to go, too');
     assertStringIncludes(await versions(testHost, "curl", "libcurl4"), "libcurl4 7.88.1-10+deb12u15 installed");
     const absent = `await ensure(packages(["htop"], { state: "absent" }));`;
-    assertStringIncludes((await check(testHost, absent)).stdout, "package htop: 3.2.2-2 (to go)");
+    assertStringIncludes((await check(testHost, absent)).stdout, "package htop: 3.2.2-2 (to be removed)");
     assertEquals((await run(testHost, absent)).outcomes["package htop absent"], "changed");
     assertEquals((await run(testHost, absent)).outcomes["package htop absent"], "unchanged");
     assertEquals(await versions(testHost, "htop"), "dpkg-query: no packages found matching htop");

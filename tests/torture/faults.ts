@@ -16,7 +16,7 @@ import type { Host } from "../../lib/host/host.ts";
 import { thisHost } from "../../lib/host/this_host.ts";
 import { main } from "../../lib/run/main.ts";
 import { RunLock } from "../../lib/run/lock.ts";
-import { openLogFile } from "../../lib/log/log.ts";
+import { openLogFile } from "../../lib/log/file.ts";
 import { file, type Secret, type Setup, setup, sh, snapshot } from "../../lib/mod.ts";
 import { Pct } from "../../lib/container/pct.ts";
 import type { Fault } from "../hosts/host.ts";

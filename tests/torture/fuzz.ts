@@ -13,7 +13,7 @@ import { Engine } from "../../lib/engine.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { thisHost } from "../../lib/host/this_host.ts";
 import { main } from "../../lib/run/main.ts";
-import { openLogFile } from "../../lib/log/log.ts";
+import { openLogFile } from "../../lib/log/file.ts";
 import { Pct } from "../../lib/container/pct.ts";
 import { type Setup, setup } from "../../lib/run/setup.ts";
 import { sh } from "../../lib/shell.ts";

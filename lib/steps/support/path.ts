@@ -17,13 +17,13 @@ export function requirePath(path: string, what: string): void {
   const parts = path.split("/");
   const last = parts.at(-1);
   if (
-    !path.startsWith("/") || last === "" || parts.includes(".") || parts.includes("../..") || path.includes("\0") ||
+    !path.startsWith("/") || last === "" || parts.includes(".") || parts.includes("..") || path.includes("\0") ||
     !path.isWellFormed()
   ) {
     throw new TypeError(
       `Cannot ${what} ${
         JSON.stringify(path)
-      }: expected an absolute path without "." and "../.." and without a "/" at its end`,
+      }: expected an absolute path without "." and ".." and without a "/" at its end`,
     );
   }
 }
