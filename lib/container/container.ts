@@ -15,8 +15,8 @@ const MAX_EVIDENCE_BYTES = 16 * 1024;
 /** How a command is run inside the container. */
 export interface CommandOptions {
   /**
-   * After this the command is ended. Default: 1 minute for {@linkcode ContainerReader.read}, 10 for {@linkcode
-   * Container.write}.
+   * After this the command is ended. Default: 1 minute for {@linkcode ContainerReader.read}, 10 for
+   * {@linkcode Container.write}.
    */
   readonly timeout?: Duration;
   /** The user inside to run as. Default: root. */
@@ -67,8 +67,8 @@ export interface ContainerReader {
   readonly ctid: number;
   /**
    * Runs a command that changes nothing. Because it changes nothing, it is run again when the session is lost under it,
-   * or its time is up while Proxmox has locked the container, as a backup that froze it does. Throws {@linkcode
-   * CommandFailed} for an exit code that is not in `codes`, also when its time is up, and `SessionLost`.
+   * or its time is up while Proxmox has locked the container, as a backup that froze it does. Throws
+   * {@linkcode CommandFailed} for an exit code that is not in `codes`, also when its time is up, and `SessionLost`.
    */
   read(script: Script, options?: CommandOptions): Promise<Output>;
 }

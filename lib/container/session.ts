@@ -38,14 +38,14 @@ const KILL_TIMEOUT_MS = 10_000;
 /** How long the shell may take to exit after its input has ended, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
-/** How much of what was said last the loss of a session quotes, in bytes and characters. */
-const MAX_QUOTE = 4096;
+/** How much of what was said last the loss of a session quotes, in bytes. */
+const MAX_QUOTE_BYTES = 4096;
 
 /** How one command is run. */
 export interface SessionRunOptions extends OutputOptions {
   /**
-   * After so many milliseconds the command is ended, with all that belongs to its process group, and {@linkcode
-   * TimedOut} is thrown.
+   * After so many milliseconds the command is ended, with all that belongs to its process group, and
+   * {@linkcode TimedOut} is thrown.
    */
   readonly timeout: number;
   /** The user inside to run as, by name or number. Default: root. */
@@ -82,11 +82,6 @@ export class TimedOut extends Failure {
 export class Session {
   /** The container's id. */
   readonly ctid: number;
-  /** What the shell said of the container. */
-  get greeting(): Greeting {
-    return this.#greeting!;
-  }
-
   readonly #pct: Pct;
   readonly #nonce = crypto.getRandomValues(new Uint8Array(16)).toHex();
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
@@ -120,7 +115,7 @@ export class Session {
       this.#scan("stdout", (bytes) => this.#frame?.take("stdout", bytes)),
       this.#scan("stderr", (bytes) => {
         if (this.#frame) this.#frame.take("stderr", bytes);
-        else this.#said = tail(this.#said + tail(bytes, MAX_QUOTE), MAX_QUOTE);
+        else this.#said = tail(this.#said + tail(bytes, MAX_QUOTE_BYTES), MAX_QUOTE_BYTES);
       }),
     );
     this.#process.ended.then(
@@ -150,6 +145,11 @@ export class Session {
       clearTimeout(timer);
       signal?.removeEventListener("abort", giveUp);
     }
+  }
+
+  /** What the shell said of the container. */
+  get greeting(): Greeting {
+    return this.#greeting!;
   }
 
   /** Whether commands can still be sent. */
@@ -315,7 +315,7 @@ export class Session {
     if (this.#lost) return;
     const frame = this.#frame;
     if (frame) this.#pidWhenLost = frame.pid ?? this.#greeting?.pid;
-    const said = (this.#said + (frame ? tail(frame.stderr, MAX_QUOTE) : "")).trim();
+    const said = (this.#said + (frame ? tail(frame.stderr, MAX_QUOTE_BYTES) : "")).trim();
     this.#lost = new SessionLost(
       `The session with container ${this.ctid} was lost: ${why}${said === "" ? "" : ` and said: ${said}`}`,
       { cause, command: frame?.command },
