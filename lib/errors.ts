@@ -6,8 +6,8 @@
  */
 
 /**
- * The exit codes of a setup executable. `0` and `1` are the requirements' own (sections 2 and 5); the others tell the ways of
- * failing apart, so that an orchestrator can react without reading the log.
+ * The exit codes of a setup executable. `0` and `1` mean what the orchestrator expects of every script; the others
+ * tell the ways of failing apart, so that it can react without reading the log.
  */
 export const ExitCode = {
   /** Done, or nothing to do. */
@@ -16,7 +16,7 @@ export const ExitCode = {
   Usage: 1,
   /** Configuration missing, unreadable or wrong. */
   Configuration: 2,
-  /** The container is there but cannot be used: stopped, or not the one that is meant. */
+  /** The container exists but cannot be used: stopped, or not the one that is meant. */
   Container: 3,
   /** A step failed. */
   Step: 4,

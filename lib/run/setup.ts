@@ -98,6 +98,12 @@ export function setup(
   return { ctid, name, needs: needsOrPerform, perform: performIfNeeds! };
 }
 
+/** Whether two host names are the same up to their first dot, in any case. */
+export function isSameHostName(a: string, b: string): boolean {
+  const short = (name: string) => name.replace(/\..*/s, "").toLowerCase();
+  return short(a) === short(b);
+}
+
 /** What is declared becomes an option of Deno, in which a comma begins another permission. */
 function requireNeeds(ctid: number, needs: HostNeeds): void {
   const { addresses = [], reads = [], writes = [], commands = [], environment = [] } = needs;
