@@ -134,7 +134,7 @@ export function parseArguments(commandLine: CommandLine, setup: Setup, program: 
       hint: `Usage: ${basename(program)} [options] ${setup.ctid} (--help lists the options)`,
     });
   }
-  report(message("info", `Received CTID: ${visible(argument)}`));
+  report(message("info", `Received CTID: ${visibleArgument(argument)}`));
   return argument;
 }
 
@@ -148,14 +148,14 @@ export function validateInputs(argument: string, setup: Setup, program: string):
   };
   if (!/^[1-9][0-9]*$/.test(argument)) {
     refuse(
-      `CTID ${visible(argument)} is not a positive integer`,
+      `CTID ${visibleArgument(argument)} is not a positive integer`,
       `Digits only, without sign, space or leading zero: ${setup.ctid}`,
     );
   }
   const ctid = Number(argument);
   const { lowest, highest } = CTID_RANGE;
   if (ctid < lowest || ctid > highest) {
-    refuse(`CTID ${visible(argument)} is none that Proxmox VE uses: expected ${lowest} to ${highest}`);
+    refuse(`CTID ${visibleArgument(argument)} is none that Proxmox VE uses: expected ${lowest} to ${highest}`);
   }
   if (ctid !== setup.ctid) {
     refuse(
@@ -184,7 +184,7 @@ export function commandToRunAgain(program: string, args: readonly string[]): str
   // A source file runs only where its imports resolve, and its container may be a simulated one: the task knows.
   const command = program.endsWith(".ts") ? ["deno", "task", "setup"] : [program];
   // Each as a word that a shell takes, but for what no command line can hold.
-  const word = (text: string) => text.includes("\0") || !text.isWellFormed() ? visible(text) : quote(text);
+  const word = (text: string) => text.includes("\0") || !text.isWellFormed() ? visibleArgument(text) : quote(text);
   return [...command, ...args].map(word).join(" ");
 }
 
@@ -216,7 +216,7 @@ Exit codes: 0 done, 1 usage or no such container, 2 configuration, 3 container n
 }
 
 /** An argument as a person can read it: in JSON's quotes where it is not plain. */
-function visible(argument: string): string {
+function visibleArgument(argument: string): string {
   const shown = head(argument, MAX_SHOWN_CHARACTERS);
   return /^[\x21-\x7e]+$/.test(shown) && quote(shown) === shown ? shown : JSON.stringify(shown);
 }
