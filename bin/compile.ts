@@ -1,12 +1,12 @@
 /**
- * Builds setups into the files that the orchestrator runs: `phoenix_hypervisor_setup_<CTID>`, with a `.sh` link beside it.
+ * Builds setups into the files that the orchestrator runs: `phoenix_hypervisor_setup_<CTID>`, with a `.sh` link.
  *
  * ```sh
  * deno task compile 901 --form script
  * ```
  *
- * Both forms are the same program with the same permissions. A *script* is a shell script and JavaScript in one file, and wants Deno on
- * the host; an *executable* is that script compiled, with Deno inside.
+ * Both forms are the same program with the same permissions. A *script* is a shell script and JavaScript in one file,
+ * and wants Deno on the host; an *executable* is that script compiled, with Deno inside.
  *
  * @module
  */
@@ -60,8 +60,9 @@ const DENO_PLACES = ["/usr/local/bin/deno", "/usr/bin/deno", "/root/.deno/bin/de
 const ISOLATED = ["--quiet", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--deny-import", "--ext=js"];
 
 /**
- * Builds each of the setup files `sources` into a file `phoenix_hypervisor_setup_<CTID>` in `folder`. What is built the same way is the
- * same to the last byte. Every file was run once and said its own version; one for another machine cannot be, and was not.
+ * Builds each of the setup files `sources` into a file `phoenix_hypervisor_setup_<CTID>` in `folder`. What is built the
+ * same way is the same to the last byte. Every file was run once and said its own version; one for another machine
+ * cannot be, and was not.
  *
  * @throws {Error} that says what went wrong and what to do; then there is no file that is not whole
  */
@@ -104,8 +105,8 @@ interface Described extends Built {
 }
 
 /**
- * Writes the import map under which the modules of a build resolve: with other values in the place of `lib/build.ts`. `imports` is
- * what {@linkcode importArguments} gave; gives the file.
+ * Writes the import map under which the modules of a build resolve: with other values in the place of `lib/build.ts`.
+ * `imports` is what {@linkcode importArguments} gave; gives the file.
  */
 export async function writeImportMap(
   folder: string,
@@ -130,15 +131,15 @@ export async function writeImportMap(
   return file;
 }
 
-/** What a built file is made of, as Git's patterns: the program, how it is built, and which versions of packages are in it. */
+/** What a built file is made of, as Git's patterns: the program, how it is built, the versions of its packages. */
 const SOURCES = [
   ...["lib", "setups", "bin/compile.ts", "bin/place.ts", "deno.json", "deno.lock"],
   ...[":(exclude)*_test.ts", ":(exclude)*.md"],
 ];
 
 /**
- * The commit of the files that an executable of the project in `folder` is made of, with `+modified` where they are not just that;
- * `unknown` where Git cannot tell.
+ * The commit of what an executable is made of, in the project in `folder`: with `+modified` where the files are not
+ * just that, `unknown` where Git cannot tell.
  */
 export async function revision(folder: string = project): Promise<string> {
   const git = async (...args: string[]) => {
@@ -200,7 +201,8 @@ async function scriptOf({ ctid, version, permissions }: Described, source: strin
   const bundle = join(dirname(map), `${ctid}.js`);
   await runDeno(["bundle", "--quiet", "--minify", ...resolution(map), `--output=${bundle}`, source]);
   const places = DENO_PLACES.join(" ");
-  // To JavaScript, each of these lines is a string and a comment. To the shell it is a command that does nothing, and one that does.
+  // To JavaScript, each of these lines is a string and a comment. To the shell it is a command that does nothing, and
+  // one that does.
   const head = [
     `# A shell script that finds Deno and says what is permitted, and the JavaScript that it runs, in one file.`,
     // What a crash would leave on the disk can hold secrets.
@@ -224,7 +226,8 @@ async function compile(script: string, file: string, permissions: readonly strin
     await runDeno([
       "compile",
       ...ISOLATED,
-      // Deno would keep compiled code under a name in `/tmp` that anybody can guess, and whoever writes it first decides what root runs.
+      // Deno would keep compiled code under a name in `/tmp` that anybody can guess, and whoever writes it first
+      // decides what root runs.
       "--no-code-cache",
       ...permissions,
       `--target=${target}`,

@@ -308,7 +308,8 @@ testWith(NEEDED, "without denort there is an error with the ways out, and no fil
   });
 });
 
-// The base binary only runs what it is given. For another machine it is not tried, so that any program can stand in for it.
+// The base binary only runs what it is given. For another machine it is not tried, so that any program can stand in for
+// it.
 testWith(
   NEEDED,
   "an executable holds its version and what its setup is permitted, and is the same when it is built again",

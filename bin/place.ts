@@ -17,8 +17,8 @@ export function fileName(ctid: number): string {
 export const MARK = '#!/bin/sh\n":" //; # ';
 
 /**
- * What the built file `file` answers to `--version`, read instead of run; `undefined` where it is something else that has the name,
- * such as another script.
+ * What the built file `file` answers to `--version`, read instead of run; `undefined` where it is something else that
+ * has the name, such as another script.
  */
 export async function versionIn(file: string): Promise<string | undefined> {
   const name = basename(file).replace(/\.sh$/, "");
@@ -46,8 +46,8 @@ export async function answerToVersion(program: string, args: readonly string[] =
 }
 
 /**
- * Puts the built file `source` and its `.sh` link into `folder`, each whole or not at all, with permissions 0755. Gives false, having
- * done nothing, where they are there already.
+ * Puts the built file `source` and its `.sh` link into `folder`, each whole or not at all, with permissions 0755. Gives
+ * false, having done nothing, where they are there already.
  *
  * With `installed`, the file becomes root's, and has to say its version before it takes its place.
  *

@@ -1,5 +1,5 @@
 /**
- * Runs the setup of one container during development: on this host where it is a Proxmox one, else on the simulated host.
+ * Runs the setup of a container during development: on this host where it is a Proxmox one, else on a simulated one.
  *
  * ```sh
  * deno task setup 901 --check

@@ -13,8 +13,9 @@
  * deno run -A bin/toolchain.ts test -A
  * ```
  *
- * What it needs is to run Deno, to ask the network and to read these two variables. It names no program to be permitted: the path
- * of Deno differs from one installation to the next, and a name found in `PATH` can be another version or, under `npx`, no Deno at all.
+ * What it needs is to run Deno, to ask the network and to read these two variables. It names no program to be
+ * permitted: the path of Deno differs from one installation to the next, and a name found in `PATH` can be another
+ * version or, under `npx`, no Deno at all.
  *
  * @module
  */
@@ -38,9 +39,9 @@ interface Choice {
 }
 
 /**
- * Returns what a Deno subcommand needs among its options so that the imports of this project resolve on this network, also
- * those of a module that lies elsewhere: `--config=…`, and `--import-map=…` where JSR does not serve them. The lock file beside
- * the configuration tells what npm's packages are without asking for their versions.
+ * Returns what a Deno subcommand needs among its options so that the imports of this project resolve on this network,
+ * also those of a module that lies elsewhere: `--config=…`, and `--import-map=…` where JSR does not serve them. The
+ * lock file beside the configuration tells what npm's packages are without asking for their versions.
  *
  * Says on stderr which it is and why, unless `PHOENIX_IMPORTS` decided.
  *

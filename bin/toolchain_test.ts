@@ -219,7 +219,8 @@ test("importArguments says on stderr what it found, unless PHOENIX_IMPORTS decid
   assertEquals(await call({ JSR_URL: server.url }), [[config], `Imports: JSR, as ${server.host} answers\n`]);
 });
 
-// On a machine that is new, Deno's cache has the packages that the lock file names, but not npm's lists of their versions.
+// On a machine that is new, Deno's cache has the packages that the lock file names, but not npm's lists of their
+// versions.
 test("a module elsewhere gets npm's packages as the lock file has them, without asking npm", async () => {
   const folder = await Deno.makeTempDir();
   try {

@@ -137,7 +137,8 @@ export class Engine {
     try {
       state = await step.probe(this.#access(number, step.title));
     } catch (error) {
-      // What an earlier step would have made is not there: nobody can look at what stands on it. A lost session is another matter.
+      // What an earlier step would have made is not there: nobody can look at what stands on it. A lost session is
+      // another matter.
       if (this.#changeAhead() && error instanceof Failure && error.exitCode !== ExitCode.Container) {
         const note = `cannot be predicted before the steps above are done: ${error.message}`;
         return { outcome: "would change", differences: [], note };

@@ -116,8 +116,8 @@ export function asksForText({ help, version }: CommandLine): boolean {
 }
 
 /**
- * Retrieves the CTID from the command line, which has to have exactly one positional argument, and logs it. Anything else is a usage
- * error: exit code 1.
+ * Retrieves the CTID from the command line, which has to have exactly one positional argument, and logs it. Anything
+ * else is a usage error: exit code 1.
  */
 export function parseArguments(commandLine: CommandLine, setup: Setup, program: string, report: Report): string {
   const { problems, positional } = commandLine;
@@ -139,8 +139,8 @@ export function parseArguments(commandLine: CommandLine, setup: Setup, program: 
 }
 
 /**
- * Accepts the CTID: a positive integer that Proxmox VE gives to containers, the setup's own, and the one in the program's file name
- * where that carries one. Otherwise exit code 1.
+ * Accepts the CTID: a positive integer that Proxmox VE gives to containers, the setup's own, and the one in the
+ * program's file name where that carries one. Otherwise exit code 1.
  */
 export function validateInputs(argument: string, setup: Setup, program: string): number {
   const refuse = (message: string, hint?: string): never => {

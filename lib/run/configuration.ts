@@ -1,7 +1,7 @@
 /**
- * Typed reading of the host's two configuration files. Unknown keys are ignored, since later hosts add some; a known key of a wrong
- * type is refused when the file is read; a missing one when a setup asks for it. Every message names the file, the JSON path, what
- * was expected and what was found.
+ * Typed reading of the host's two configuration files. Unknown keys are ignored, since later hosts add some; a known
+ * key of a wrong type is refused when the file is read; a missing one when a setup asks for it. Every message names the
+ * file, the JSON path, what was expected and what was found.
  *
  * @module
  */
@@ -146,7 +146,10 @@ class Section<K extends Keys> {
   }
 }
 
-/** The block of one container in `phoenix_lxc_configs.json`. A property throws {@linkcode ConfigurationError} when it is missing. */
+/**
+ * The block of one container in `phoenix_lxc_configs.json`. A property throws {@linkcode ConfigurationError} when it is
+ * missing.
+ */
 export class ContainerConfig {
   /** The file that it was read from. */
   readonly file: string;
@@ -315,8 +318,8 @@ export function readHypervisorConfig(source: ConfigurationSource): HypervisorCon
 }
 
 /**
- * Reads the block of container `ctid` from the file that the environment names, else the host-wide configuration, else the default one.
- * Throws a {@linkcode ConfigurationError} for what is wrong with it.
+ * Reads the block of container `ctid` from the file that the environment names, else the host-wide configuration, else
+ * the default one. Throws a {@linkcode ConfigurationError} for what is wrong with it.
  */
 export function readContainerConfig(
   source: ConfigurationSource,
@@ -352,8 +355,8 @@ function readChosen(source: ConfigurationSource, file: string, chosenBy: string 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
 /**
- * Reads a JSON file of at most 16 MiB. Gives `undefined` when there is none; throws {@linkcode ConfigurationError} when it cannot
- * be read or is not JSON.
+ * Reads a JSON file of at most 16 MiB. Gives `undefined` when there is none; throws {@linkcode ConfigurationError} when
+ * it cannot be read or is not JSON.
  */
 export function readJson(file: string): unknown {
   let bytes: Uint8Array;

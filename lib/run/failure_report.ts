@@ -80,7 +80,10 @@ function logDefect(run: FailedRun, error: unknown, step?: string): ExitCode {
   return ExitCode.Defect;
 }
 
-/** A path that was refused and is the host configuration's choice: another host has to be told, not the author of the setup. */
+/**
+ * A path that was refused and is the host configuration's choice: another host has to be told, not the author of the
+ * setup.
+ */
 function namedByConfiguration(
   { configuration }: FailedRun,
   { access, to }: Refusal,

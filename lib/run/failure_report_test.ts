@@ -4,7 +4,8 @@ import { SessionLost } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import { reportFailure } from "./failure_report.ts";
 
-// A known pattern has a hint, also before the first step; what the host says of a file is none of the container's patterns.
+// A known pattern has a hint, also before the first step; what the host says of a file is none of the container's
+// patterns.
 Deno.test("a session that cannot be opened says what to do", () => {
   const said = (error: Error) => {
     const events: RunEvent[] = [];

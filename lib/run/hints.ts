@@ -75,7 +75,7 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
   [/please run as root/, "Run this as root"],
   [
     /CT is locked|can't lock file/,
-    "Something else is working on the container, such as a backup: look at its tasks in Proxmox VE, and run this again when they have ended",
+    "Something else is working on the container, such as a backup: run this again when its tasks in Proxmox VE have ended",
   ],
   [
     /snapshot feature is not available/,

@@ -22,8 +22,8 @@ export class RunLock {
   }
 
   /**
-   * Takes the lock of container `ctid` in `folder`, which is made where it is missing. Throws a {@linkcode Failure} with exit code
-   * 6 that says who holds it, and with exit code 2 when the folder or the file in it cannot be used.
+   * Takes the lock of container `ctid` in `folder`, which is made where it is missing. Throws a {@linkcode Failure}
+   * with exit code 6 that says who holds it, and with exit code 2 when the folder or the file in it cannot be used.
    */
   static take(folder: string, ctid: number): RunLock {
     const path = `${folder}/setup_${ctid}.lock`;

@@ -1,6 +1,7 @@
 /**
- * The life of every setup executable, from its command line to its exit code: `main`, `parseArguments`, `validateInputs`,
- * `checkContainerExists`, `performContainerSpecificSetup`, `exitScript`. Each phase is given what it needs and returns what it learned.
+ * The life of every setup executable, from its command line to its exit code: `main`, `parseArguments`,
+ * `validateInputs`, `checkContainerExists`, `performContainerSpecificSetup`, `exitScript`. Each phase is given what it
+ * needs and returns what it learned.
  *
  * @module
  */
@@ -77,8 +78,8 @@ export interface Target {
 export type Lock = ReturnType<System["lock"]>;
 
 /**
- * Runs a setup from its command line to its exit code. Handles every error there is; the process ends in {@linkcode exitScript} and
- * nowhere else.
+ * Runs a setup from its command line to its exit code. Handles every error there is; the process ends in
+ * {@linkcode exitScript} and nowhere else.
  *
  * @example
  * ```ts
@@ -133,7 +134,7 @@ async function printText(run: Run): Promise<void> {
   await exitScript(run, await allIsRead(run, ExitCode.Success));
 }
 
-/** Begins to connect to the container. Nothing is done inside before it is known to exist and to be the one that is meant. */
+/** Begins to connect to the container. Nothing is done inside before it is known to be the one that is meant. */
 function connect({ setup, system, commandLine, log, shutdown }: Run, ctid: number): Target {
   const identity = new Identity(ctid, setup.name);
   const connection = system.connect(ctid, {
@@ -162,8 +163,8 @@ function readConfiguration({ system, commandLine, log }: Run, ctid: number): Con
 }
 
 /**
- * Makes sure that the container is the one that is meant, and makes every step true. Gives the exit code of a run in which nothing
- * fails.
+ * Makes sure that the container is the one that is meant, and makes every step true. Gives the exit code of a run in
+ * which nothing fails.
  */
 export async function performContainerSpecificSetup(
   { setup, system, commandLine, log }: Run,
@@ -195,7 +196,9 @@ export async function performContainerSpecificSetup(
   return check && wouldChange ? ExitCode.WouldChange : ExitCode.Success;
 }
 
-/** Ends what still runs inside; a container that was stopped for a moment is started again. Gives true when it is done. */
+/**
+ * Ends what still runs inside; a container that was stopped for a moment is started again. Gives true when it is done.
+ */
 async function cleanUp({ system, commandLine, log, shutdown }: Run, target?: Target, lock?: Lock): Promise<true> {
   try {
     // A container that a `pct` is about to stop is not started before it has.
@@ -216,8 +219,8 @@ function fail({ system, log }: Run, reason: unknown, configuration?: Configurati
 }
 
 /**
- * Waits until all that was said so far is read: a reader can be slow, or stalled. Gives the exit code, which is that of the failure where
- * the run is asked to end while it waits.
+ * Waits until all that was said so far is read: a reader can be slow, or stalled. Gives the exit code, which is that of
+ * the failure where the run is asked to end while it waits.
  */
 async function allIsRead(run: Run, code: ExitCode, configuration?: Configuration): Promise<ExitCode> {
   const { system, shutdown } = run;
@@ -231,7 +234,8 @@ async function allIsRead(run: Run, code: ExitCode, configuration?: Configuration
 }
 
 /**
- * Ends the process, and is the only place that does: logs the last line of success or failure, flushes the log, exits with `code`.
+ * Ends the process, and is the only place that does: logs the last line of success or failure, flushes the log, exits
+ * with `code`.
  */
 export async function exitScript(run: Run, code: ExitCode, target?: Target, lock?: Lock): Promise<void> {
   const { system, commandLine, log, shutdown } = run;

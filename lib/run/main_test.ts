@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { withSteppingClock } from "../../tests/support/clock.ts";
 import { hostFile } from "../../tests/support/host_files.ts";
 import { StubContainer, type StubOptions, type StubRun, stubSystem } from "../../tests/support/stubs.ts";
+import type { PctResult } from "../container/pct.ts";
 import type { Step } from "../step.ts";
 import { CommandFailed, SessionLost } from "../errors.ts";
 import { main } from "./main.ts";
@@ -385,6 +386,28 @@ Deno.test("what a signal has broken is not the reason of the end", async () => {
   assertEquals(run.exits, [143]);
 });
 
+// What the cut-off phase asked for may still be answered before the process is gone.
+Deno.test("after a signal no phase begins any more", async () => {
+  const [system, run] = stubSystem();
+  const status = Promise.withResolvers<PctResult>();
+  await main(
+    setup(901, "Portainer", () => Promise.reject(new Error("the setup was performed"))),
+    {
+      ...system,
+      pct: {
+        ...system.pct,
+        run() {
+          setTimeout(() => run.signal("SIGTERM"));
+          return status.promise;
+        },
+      },
+    },
+  );
+  status.resolve({ code: 0, stdout: "status: running\n", stderr: "" });
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  assertEquals([run.exits, run.locked], [[143], false]);
+});
+
 // A run that was killed while a snapshot was taken leaves a stopped container, its note, and a pct that is still at it.
 Deno.test("a container that a run has stopped is started as soon as Proxmox lets go of it", async () => {
   const answers = ["CT is locked (snapshot)", "can't lock file '/run/lock/lxc/pve-config-901.lock' - got timeout", ""];
@@ -551,7 +574,8 @@ Deno.test("the line to run again is one that a shell understands, whatever the a
   assertStringIncludes(source.stderr, ": Run again: deno task setup 901\n");
 });
 
-// A signal to all processes of a run ends the `pct` that asked the container to shut down; what was asked for goes on inside.
+// A signal to all processes of a run ends the `pct` that asked the container to shut down; what was asked for goes on
+// inside.
 Deno.test("a container that a run has told to stop is started again also where it stops only now", async () => {
   for (const states of [["running", "stopped"], ["running"]]) {
     const calls: string[] = [];

@@ -24,7 +24,10 @@ export interface OpenedLog {
   readonly refused: Failure | undefined;
 }
 
-/** Opens the log, so that everything that follows is logged, also what is wrong with the command line. Never throws a {@linkcode Failure}. */
+/**
+ * Opens the log, so that everything that follows is logged, also what is wrong with the command line. Never throws a
+ * {@linkcode Failure}.
+ */
 export function openLog(
   system: Pick<System, "program" | "environment" | "stdout" | "stderr" | "openLogFile">,
   commandLine: CommandLine,

@@ -1,5 +1,5 @@
 /**
- * What is looked at before anything is touched: that the container exists and runs, and that it is the one that is meant.
+ * What is looked at before anything is touched: that the container exists, runs, and is the one that is meant.
  *
  * @module
  */
@@ -27,7 +27,9 @@ const MAX_START_MS = 120_000;
 /** How long a container that Proxmox has locked is tried to be started. */
 const MAX_START_AGAIN_MS = 10 * 60_000;
 
-/** How long a container that may have been told to stop is watched; all of it has to fit into the time for cleaning up. */
+/**
+ * How long a container that may have been told to stop is watched; all of it has to fit into the time for cleaning up.
+ */
 const STAYS_UP_MS = 2_000;
 const STAYS_UP_POLL_MS = 100;
 
@@ -44,8 +46,8 @@ interface StatusAnswer {
 }
 
 /**
- * Makes sure that the container exists: `pct status` says so. Otherwise exit code 1 with what `pct` said. One that is stopped cannot be
- * used, exit code 3, unless this program has stopped it: a run, which is no `check`, starts it again.
+ * Makes sure that the container exists: `pct status` says so. Otherwise exit code 1 with what `pct` said. One that is
+ * stopped cannot be used, exit code 3, unless this program has stopped it: a run, which is no `check`, starts it again.
  */
 export async function checkContainerExists(
   ctid: number,
@@ -136,7 +138,9 @@ function isStopped(ctid: number, lock: string | undefined): Failure {
     });
 }
 
-/** Starts a container that an interrupted run has left stopped, as its note on the host says, and takes the note away. */
+/**
+ * Starts a container that an interrupted run has left stopped, as its note on the host says, and takes the note away.
+ */
 export async function startAgain(ctid: number, host: Host, report: Report): Promise<void> {
   if (!await host.file(stoppedMarker(ctid))) return;
   const deadline = performance.now() + MAX_START_AGAIN_MS;
@@ -157,7 +161,10 @@ export async function startAgain(ctid: number, host: Host, report: Report): Prom
   await host.removeFile(stoppedMarker(ctid));
 }
 
-/** Whether a container is not about to stop: a shutdown goes on inside when the `pct` that asked for it was ended by a signal. */
+/**
+ * Whether a container is not about to stop: a shutdown goes on inside when the `pct` that asked for it was ended by a
+ * signal.
+ */
 async function staysUp(host: Host): Promise<boolean> {
   const deadline = performance.now() + STAYS_UP_MS;
   do {

@@ -53,14 +53,17 @@ export class Shutdown {
     );
   }
 
-  /** What `phase` gives, unless the run is to end before that: then rejects with the reason, and the phase is no longer waited for. */
+  /**
+   * What `phase` gives, unless the run is to end before that: then rejects with the reason, and the phase is no longer
+   * waited for.
+   */
   async race<T>(phase: Promise<T>): Promise<T> {
     return await Promise.race([phase, this.requested]);
   }
 
   /**
-   * Why the run ends, when it has thrown `error`. A terminal and systemd send a signal to `pct` and to what runs inside as well, and
-   * what is heard first is often their end.
+   * Why the run ends, when it has thrown `error`. A terminal and systemd send a signal to `pct` and to what runs inside
+   * as well, and what is heard first is often their end.
    */
   async reason(error: unknown): Promise<unknown> {
     try {
@@ -71,8 +74,8 @@ export class Shutdown {
   }
 
   /**
-   * The host for the steps of a run, which a promise that nobody waits for any more cannot stop: once {@linkcode close} was called,
-   * it refuses to be changed.
+   * The host for the steps of a run, which a promise that nobody waits for any more cannot stop: once {@linkcode close}
+   * was called, it refuses to be changed.
    */
   guard(host: Host): Host {
     const change =

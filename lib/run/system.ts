@@ -16,8 +16,8 @@ import { Pct } from "../container/pct.ts";
 import { HOST_PATHS } from "../host/paths.ts";
 
 /**
- * All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own; a setup has no
- * need of it.
+ * All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own;
+ * a setup has no need of it.
  *
  * @internal
  */
@@ -32,7 +32,7 @@ export interface System {
   readonly stdout: TextWriter & { readonly terminal: boolean };
   /** Where standard error goes. */
   readonly stderr: TextWriter;
-  /** Waits until both have taken everything, each for `patience` milliseconds; see {@linkcode StandardStreams.drain}. */
+  /** Waits for both to take everything, each for `patience` milliseconds; see {@linkcode StandardStreams.drain}. */
   readonly drain: (patience?: number) => Promise<void>;
   /** Proxmox's `pct`. */
   readonly pct: Pick<Pct, "run" | "abandon">;
