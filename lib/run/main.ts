@@ -46,6 +46,10 @@ const MAX_CLEAN_UP_MS = 4_000;
 /** How long a reader of stdout or stderr is waited for when the run was asked to end. */
 const MAX_LAST_WORDS_MS = 400;
 
+/** How many steps the summary names as the slowest, and how long one of them takes at least. */
+const MAX_SLOWEST = 3;
+const MIN_SLOW_MS = 1_000;
+
 /** What every part of a run has at hand. */
 export interface Run {
   /** What is to be made true. */
@@ -254,8 +258,8 @@ function runFinished({ commandLine, started }: Run, code: ExitCode, target?: Tar
   const results = target?.engine.results ?? [];
   const outcomes: Partial<Record<Outcome, number>> = {};
   for (const { outcome } of results) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
-  const slowest = results.filter(({ milliseconds }) => milliseconds >= 1_000)
-    .sort((a, b) => b.milliseconds - a.milliseconds).slice(0, 3)
+  const slowest = results.filter(({ milliseconds }) => milliseconds >= MIN_SLOW_MS)
+    .sort((a, b) => b.milliseconds - a.milliseconds).slice(0, MAX_SLOWEST)
     .map(({ title, milliseconds }) => ({ title, milliseconds }));
   return {
     event: "run finished",

@@ -8,6 +8,7 @@ import { basename } from "@std/path";
 import { Failure } from "../errors.ts";
 import { message } from "../events.ts";
 import { HOST_PATHS } from "../host/paths.ts";
+import type { LogFile } from "../log/file.ts";
 import { RunLog } from "../log/log.ts";
 import { head } from "../text.ts";
 import { asksForText, type CommandLine } from "./arguments.ts";
@@ -15,6 +16,9 @@ import { notPermitted } from "./permission.ts";
 import type { System } from "./system.ts";
 
 const LEVELS = { DEBUG: "DEBUG", INFO: "INFO", WARN: "WARN", WARNING: "WARN", ERROR: "ERROR" } as const;
+
+/** How much of a value a message shows. */
+const MAX_SHOWN_CHARACTERS = 64;
 
 /** A log, and whether the run may go on. */
 export interface OpenedLog {
@@ -24,26 +28,18 @@ export interface OpenedLog {
   readonly refused: Failure | undefined;
 }
 
+/** @internal */
+type LogSystem = Pick<System, "program" | "environment" | "stdout" | "stderr" | "openLogFile">;
+
 /**
  * Opens the log, so that everything that follows is logged, also what is wrong with the command line. Never throws a
  * {@linkcode Failure}.
  */
-export function openLog(
-  system: Pick<System, "program" | "environment" | "stdout" | "stderr" | "openLogFile">,
-  commandLine: CommandLine,
-): OpenedLog {
+export function openLog(system: LogSystem, commandLine: CommandLine): OpenedLog {
   const { stdout, stderr } = system;
   const { json, verbose, quiet, logFile } = commandLine;
   const refusals: Failure[] = [];
-  const environment = (name: string): string | undefined => {
-    try {
-      return system.environment(name);
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      refusals.push(error);
-      return undefined;
-    }
-  };
+  const environment = (name: string) => readVariable(system, name, refusals);
   const wanted = environment("PHOENIX_LOG_LEVEL") ?? "";
   const level = levelNamed(wanted);
   const log = new RunLog({
@@ -56,20 +52,10 @@ export function openLog(
   });
   if (!asksForText(commandLine)) {
     const path = logFile ?? (environment("PHOENIX_LOG_FILE") || HOST_PATHS.log);
-    log.openFile(path, verbose ? "DEBUG" : "INFO", (path) => {
-      try {
-        return system.openLogFile(path);
-      } catch (error) {
-        if (!(error instanceof Deno.errors.NotCapable)) throw error;
-        refusals.push(notPermitted("write", path));
-        return { append() {}, sync() {} };
-      }
-    });
+    log.openFile(path, verbose ? "DEBUG" : "INFO", (path) => openFile(system, path, refusals));
     if (wanted !== "" && level === undefined) {
-      const shown = JSON.stringify(head(wanted, 64));
-      log.report(
-        message("warning", `Cannot use PHOENIX_LOG_LEVEL ${shown}: expected DEBUG, INFO, WARN or ERROR`),
-      );
+      const shown = JSON.stringify(head(wanted, MAX_SHOWN_CHARACTERS));
+      log.report(message("warning", `Cannot use PHOENIX_LOG_LEVEL ${shown}: expected DEBUG, INFO, WARN or ERROR`));
     }
   }
   return { log, refused: refusals[0] };
@@ -79,4 +65,25 @@ export function openLog(
 function levelNamed(wanted: string): (typeof LEVELS)[keyof typeof LEVELS] | undefined {
   const name = wanted.toUpperCase();
   return Object.hasOwn(LEVELS, name) ? LEVELS[name as keyof typeof LEVELS] : undefined;
+}
+
+function readVariable(system: LogSystem, name: string, refusals: Failure[]): string | undefined {
+  try {
+    return system.environment(name);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    refusals.push(error);
+    return undefined;
+  }
+}
+
+/** Opens the log file. A run whose program is not permitted to write it ends at once, and is logged elsewhere only. */
+function openFile(system: LogSystem, path: string, refusals: Failure[]): LogFile {
+  try {
+    return system.openLogFile(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    refusals.push(notPermitted("write", path));
+    return { append() {}, sync() {} };
+  }
 }

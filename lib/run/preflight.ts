@@ -24,8 +24,10 @@ const LOCK_POLL_MS = 5_000;
 /** How long `pct start` may take. */
 const MAX_START_MS = 120_000;
 
-/** How long a container that Proxmox has locked is tried to be started. */
+/** How long, and at what intervals, a container that Proxmox has locked is tried to be started. */
 const MAX_START_AGAIN_MS = 10 * 60_000;
+const MIN_START_WAIT_MS = 100;
+const MAX_START_WAIT_MS = 5_000;
 
 /**
  * How long a container that may have been told to stop is watched; all of it has to fit into the time for cleaning up.
@@ -144,7 +146,7 @@ function isStopped(ctid: number, lock: string | undefined): Failure {
 export async function startAgain(ctid: number, host: Host, report: Report): Promise<void> {
   if (!await host.file(stoppedMarker(ctid))) return;
   const deadline = performance.now() + MAX_START_AGAIN_MS;
-  for (let wait = 100;; wait = Math.min(2 * wait, 5_000)) {
+  for (let wait = MIN_START_WAIT_MS;; wait = Math.min(2 * wait, MAX_START_WAIT_MS)) {
     const { code, stderr } = await host.pctWrite("start", [], MAX_START_MS);
     if (code === 0) report(message("info", `Started container ${ctid}, which an interrupted run had left stopped`));
     if (code === 0) break;
