@@ -9,6 +9,7 @@
 import { assertEquals } from "@std/assert";
 import type { RunEvent } from "../lib/events.ts";
 import { beginWith, damage, generator, leaksOf, setups, stateOf } from "./support/fleet.ts";
+import { testWith } from "./support/permission.ts";
 import { describeKill, Killer, randomKill } from "./torture/kills.ts";
 import { eventsOf, isLab, noted, project, skipReason, type TestHost } from "./support/test_host.ts";
 
@@ -108,13 +109,9 @@ async function obeysTheLaws(ctid: number, t: Deno.TestContext): Promise<void> {
 }
 
 // Requirements, section 1: each script is independent of every other one.
-Deno.test({
-  name: "no setup imports another one",
-  ignore: Deno.permissions.querySync({ name: "read" }).state !== "granted",
-  async fn() {
-    for (const ctid of await setups()) {
-      const text = await Deno.readTextFile(`${project}setups/${ctid}.ts`);
-      assertEquals([...text.matchAll(/\bfrom "(.*)"|\bimport\("(.*)"\)/g)].map(([, path]) => path), ["../lib/mod.ts"]);
-    }
-  },
+testWith(["read"], "no setup imports another one", async () => {
+  for (const ctid of await setups()) {
+    const text = await Deno.readTextFile(`${project}setups/${ctid}.ts`);
+    assertEquals([...text.matchAll(/\bfrom "(.*)"|\bimport\("(.*)"\)/g)].map(([, path]) => path), ["../lib/mod.ts"]);
+  }
 });

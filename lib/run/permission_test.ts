@@ -8,7 +8,7 @@ import { setup } from "./setup.ts";
 
 const refused = (message: string) => new Deno.errors.NotCapable(message);
 
-// DESIGN 1: what a setup needs of the host it declares, so a refusal names the declaration.
+// What a setup needs of the host it declares, so a refusal names the declaration.
 Deno.test("a refused permission names what has to be declared", () => {
   const cases: [string, string | undefined][] = [
     ['Requires net access to "10.0.0.5:80", run again with the --allow-net flag', '{ addresses: ["10.0.0.5:80"] }'],

@@ -191,7 +191,10 @@ testOnHost("files and commands inside the container", async (testHost, t) => {
       await ensure(command("lie", sh\`echo done\`, { creates: "/opt/never" }));`),
     );
     assertEquals(code, 4);
-    assertStringIncludes(stderr, 'Step "lie" failed: Nothing failed, yet it is still not so: /opt/never: present');
+    assertStringIncludes(
+      stderr,
+      'Step "lie" failed: Applied without an error, but still different: /opt/never: present',
+    );
   });
 });
 

@@ -267,7 +267,7 @@ testOnHost("the host's files, blocks and commands: absent, right, wrong", async 
         `Cannot tell whether the host's command "x" is needed as its guard ended with exit code 137`,
       ],
       [`hostCommand("x", ["/usr/bin/cp"], { unless: ["/bin/false"] })`, "Command failed with exit code 1"],
-      [`hostCommand("x", ["/bin/true"], { unless: ["/bin/false"] })`, "yet it is still not so"],
+      [`hostCommand("x", ["/bin/true"], { unless: ["/bin/false"] })`, "Applied without an error, but still different"],
     ];
     const setup = await setupWith(
       testHost,

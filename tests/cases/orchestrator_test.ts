@@ -180,7 +180,7 @@ async function orchestrated(t: Deno.TestContext, host: SimulatedHost, folder: st
       const ctids = ["901", "902", "903", "904", "905", "906"];
       const { code, stdout, stderr } = await host.run(
         "/bin/bash",
-        ["-c", shell, `${project}tests/run_specific_setup_script`, BIN, ...ctids],
+        ["-c", shell, `${project}tests/fixtures/run_specific_setup_script`, BIN, ...ctids],
         { clearEnv: true, env, cwd },
       );
       assertEquals(code, 0, stderr);
@@ -194,7 +194,7 @@ async function orchestrated(t: Deno.TestContext, host: SimulatedHost, folder: st
         "ORCHESTRATOR 906: succeeded",
       ], stderr);
       assertStringIncludes(stderr, "Container 904 is stopped");
-      assertStringIncludes(stderr, "CTID 905 is not this executable's: it sets up container 906");
+      assertStringIncludes(stderr, "CTID 905 does not belong to this executable, which sets up container 906");
       assertMatch(await Deno.readTextFile(host.logFile), /container 906 completed successfully\n$/);
     });
   }

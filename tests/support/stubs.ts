@@ -1,6 +1,6 @@
 /**
- * Stand-ins for tests: a container that answers what a test says, a host, and the system of a run. All are strict: what a
- * test did not announce fails it.
+ * Stand-ins for tests: a container that answers what a test says, a host, and the system of a run. All are strict: what
+ * a test did not announce fails it.
  *
  * @module
  */
@@ -20,7 +20,9 @@ export type Answer = string | { readonly code?: number; readonly stdout?: string
 /** Answers commands that match; `undefined` passes a command on to the next rule. */
 export type Rule = (script: Script, verb: "read" | "write", options: CommandOptions) => Answer | undefined;
 
-/** A rule for commands whose text contains `part`. Several answers are given one after the other; the last one stays. */
+/**
+ * A rule for commands whose text contains `part`. Several answers are given one after the other; the last one stays.
+ */
 export function on(
   part: string | RegExp,
   ...answers: (Answer | ((script: Script, options: CommandOptions) => Answer))[]

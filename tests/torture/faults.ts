@@ -799,7 +799,7 @@ export const FAULTS: readonly FaultCase[] = [
     setup: patient,
     set: { answers: "snapshot 0" },
     code: 4,
-    says: /Nothing failed, yet it is still not so: snapshot: base/,
+    says: /Applied without an error, but still different: snapshot: base/,
     besides: stillRunning,
   },
   {

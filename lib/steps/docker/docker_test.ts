@@ -882,7 +882,7 @@ Deno.test("an image is pulled where it is missing, and left alone where it is th
   // DESIGN 3: exit code 0 and no image is a failure.
   docker.images.clear();
   const idle = new StubContainer(on("docker pull", "Done"), docker.rule);
-  await assertRejects(() => ensure(image("app:2"), idle), StepFailed, "still not so: image: app:2");
+  await assertRejects(() => ensure(image("app:2"), idle), StepFailed, "still different: image: app:2");
 });
 
 Deno.test("the engine answers, is started, or the step says what is wrong", async () => {

@@ -1,9 +1,11 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { ContainerToCreate, Fault, Result, RunOptions } from "../host.ts";
+import { testWith } from "../../support/permission.ts";
+import { skipReason } from "../../support/test_host.ts";
 import { SimulatedHost, whatIsMissing } from "./simulated_host.ts";
 
-const missing = await whatIsMissing();
-const isRoot = new TextDecoder().decode((await new Deno.Command("id", { args: ["-u"] }).output()).stdout) === "0\n";
+const isRoot = skipReason === undefined &&
+  new TextDecoder().decode((await new Deno.Command("id", { args: ["-u"] }).output()).stdout) === "0\n";
 
 // Most tests share one host; each leaves 901 running, unlocked and without faults.
 const containers: ContainerToCreate[] = [
@@ -15,7 +17,7 @@ let shared: Promise<SimulatedHost> | undefined;
 Deno.test.afterAll(async () => await (await shared)?.close());
 
 function test(name: string, body: (host: SimulatedHost) => Promise<void>, needsRoot = false): void {
-  const reason = missing ?? (needsRoot && !isRoot ? "one user only, since this is not root" : undefined);
+  const reason = skipReason ?? (needsRoot && !isRoot ? "one user only, since this is not root" : undefined);
   Deno.test({
     name: reason === undefined ? name : `${name} (skipped: ${reason})`,
     ignore: reason !== undefined,
@@ -900,7 +902,8 @@ test("a temporary host ends with the process that has it", async () => {
   await SimulatedHost.reset(directory!);
 });
 
-Deno.test("where there can be no host, the reason is said", async () => {
+testWith(["read", "write", "run", "env", "net"], "where there can be no host, the reason is said", async () => {
+  const missing = await whatIsMissing();
   if (missing !== undefined) {
     const error = await assertRejects(() => SimulatedHost.temporary({ containers: [] }), Error);
     assertStringIncludes(error.message, missing.slice(0, 20));
