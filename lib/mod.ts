@@ -49,5 +49,13 @@ export { exists, logLine, port, type PortSpec, succeeds, unitActive } from "./st
 export type { CommandOptions, Container, ContainerReader, Output } from "./container/container.ts";
 export type { PathChange, Reading, Step, Writing } from "./step.ts";
 export type { Difference } from "./events.ts";
-export type { Host, HostFile, HostReader, HttpReply, RequestOptions } from "./host/host.ts";
+export type {
+  ContainerChange,
+  FolderEntry,
+  Host,
+  HostFile,
+  HostReader,
+  HttpReply,
+  RequestOptions,
+} from "./host/host.ts";
 export type { PctResult } from "./container/pct.ts";

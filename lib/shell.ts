@@ -29,9 +29,9 @@ export class Script {
 }
 
 /**
- * Quotes one word for a POSIX shell. Throws a `TypeError` for a NUL character, which no command line can hold: shells drop it
- * without a word, and the command would run with another argument than the one meant. So it would with half a character (a lone
- * surrogate), which has no bytes.
+ * Quotes one word for a POSIX shell. Throws a `TypeError` for a NUL character, which no command line can hold: shells
+ * drop it without a word, and the command would run with another argument than the one meant. So it would with half a
+ * character (a lone surrogate), which has no bytes.
  */
 export function quote(word: string): string {
   const flaw = word.includes("\0") ? "a NUL character" : word.isWellFormed() ? undefined : "half a character";
@@ -40,9 +40,9 @@ export function quote(word: string): string {
 }
 
 /**
- * Builds a {@linkcode Script}. The literal parts are shell; every interpolated value is one quoted word (an array: one for each
- * element), except another `Script`, which is inserted as it is. Backslashes are the shell's, not TypeScript's, but for `\${` and
- * the escaped backtick, which stand for the shell's own `${` and backtick.
+ * Builds a {@linkcode Script}. The literal parts are shell; every interpolated value is one quoted word (an array: one
+ * for each element), except another `Script`, which is inserted as it is. Backslashes are the shell's, not
+ * TypeScript's, but for `\${` and the escaped backtick, which stand for the shell's own `${` and backtick.
  *
  * @example
  * ```ts

@@ -1,70 +1,15 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { testWith } from "../../tests/support/permission.ts";
+import { run, shells, testSession, whyNot, withSession } from "../../tests/support/sessions.ts";
 import { Failure, SessionLost } from "../errors.ts";
-import { BOOTSTRAP, bootstrapText, frameText, greetingText, Scanner } from "./protocol.ts";
+import { sh } from "../shell.ts";
 import { Pct } from "./pct.ts";
-import { Session, type SessionRunOptions, TimedOut } from "./session.ts";
-import { type Script, sh } from "../shell.ts";
+import { Session, TimedOut } from "./session.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-/** The shells that a container may have, and the `pct` that gives each: one that does nothing but `exec` its command. */
-const shells = {
-  dash: `exec "$@"`,
-  bash: `exec unshare --map-root-user --mount /bin/sh -c 'mount --bind /bin/bash /bin/sh && exec "$@"' pct "$@"`,
-  // A root of its own, so that its tools are BusyBox's as well.
-  busybox: `exec unshare --map-root-user --mount /bin/sh -c '
-    r=$0/root; mkdir -p $r/bin $r/proc $r/dev $r/etc $r/run $r/tmp
-    [ -e $r/bin/sh ] || { cp /bin/busybox $r/bin/ && chroot $r /bin/busybox --install -s /bin; }
-    mount --rbind /proc $r/proc && mount --rbind /dev $r/dev && exec chroot $r "$@"' "\${0%/*}" "$@"`,
-};
-
-/** A session with a shell of this machine. */
-async function withSession(pct: string, use: (session: Session) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await Deno.writeTextFile(`${folder}/pct`, `#!/bin/sh\nshift 3\n${pct}\n`, { mode: 0o755 });
-    const session = await Session.open(new Pct(`${folder}/pct`), 901, 10_000);
-    try {
-      await use(session);
-    } finally {
-      await session.close();
-    }
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-/** Why a shell cannot be had here, if so. */
-async function whyNot(shell: keyof typeof shells): Promise<string | undefined> {
-  if (shell === "dash") return undefined;
-  const path = `/bin/${shell}`;
-  if (!await Deno.stat(path).then(() => true, () => false)) return `no ${path}`;
-  const { success } = await new Deno.Command("unshare", {
-    args: ["--map-root-user", "--mount", "true"],
-    stderr: "null",
-  })
-    .output();
-  return success ? undefined : "no namespaces";
-}
-
-async function run(session: Session, script: Script, options: Partial<SessionRunOptions> = {}) {
-  const { code, stdout, stderr } = await session.run(script, { timeout: 20_000, isolate: false, ...options });
-  return { code, stdout: decode(stdout), stderr: decode(stderr) };
-}
-
-function testSession(name: string, test: (session: Session) => Promise<void>): void {
-  testWith(["run", "read", "write"], name, async (t) => {
-    for (const [shell, pct] of Object.entries(shells)) {
-      const why = await whyNot(shell as keyof typeof shells);
-      const name = why === undefined ? shell : `${shell} (${why})`;
-      await t.step({ name, ignore: why !== undefined, fn: () => withSession(pct, test) });
-    }
-  });
-}
-
-// DESIGN 4, and reference: every exit code, and death by a signal, arrives as it is, from plain and from isolated frames.
+// Every exit code, and death by a signal, arrives as it is, from plain and from isolated frames.
 testSession("exit codes from 0 to 255 and signals", async (session) => {
   for (const isolate of [false, true]) {
     for (const code of [0, 1, 2, 77, 124, 126, 127, 128, 255]) {
@@ -96,7 +41,7 @@ testSession("binary output, and binary stdin through the frame and beside it", a
     assertEquals(stdout.length, size);
     assert(stdout.every((byte, i) => byte === bytes[i]));
   }
-  // Reference: 10 MB. The command that ignores its stdin is no failure.
+  // 10 MB. The command that ignores its stdin is no failure.
   const large = new Uint8Array(10_000_000).fill(0x1e);
   assertEquals((await run(session, sh`wc -c`, { stdin: large })).stdout.trim(), "10000000");
   assertEquals((await run(session, sh`echo ignored`, { stdin: large })).stdout, "ignored\n");
@@ -136,7 +81,7 @@ testSession("stdin is empty unless it is given, so that nothing can eat the sess
   assertEquals((await run(session, sh`cat; read -r x; echo "[$x]"`)).stdout, "[]\n");
 });
 
-// DESIGN 4 and reference: what a background child of an earlier command writes does not get into a later frame.
+// What a background child of an earlier command writes does not get into a later frame.
 testSession("a background child neither holds up its command nor spoils later ones", async (session) => {
   const noise = sh`(i=0; while [ $i -lt 40 ]; do echo noise; echo noise >&2; sleep 0.02; i=$((i+1)); done) &`;
   assertEquals(
@@ -153,7 +98,8 @@ echo started`,
   }
 });
 
-// BusyBox's shell gives a command up whose FIFO it was opening when a signal came, such as that of the last one's reader that ended.
+// BusyBox's shell gives a command up whose FIFO it was opening when a signal came, such as that of the last one's
+// reader that ended.
 testWith(["run", "read", "write"], "no command is lost between the FIFOs of the ones before", async (t) => {
   const why = await whyNot("busybox");
   await t.step({
@@ -168,7 +114,7 @@ testWith(["run", "read", "write"], "no command is lost between the FIFOs of the 
   });
 });
 
-// DESIGN 4: our own clock decides what a time-out was; what ran is ended with its group, and the session lives on.
+// Our own clock decides what a time-out was; what ran is ended with its group, and the session lives on.
 testSession(
   "a command that takes too long is ended, also one that writes without end or ignores TERM",
   async (session) => {
@@ -190,44 +136,11 @@ testSession(
 
 testSession("output beyond the limit ends the command, and the session lives on", async (session) => {
   const error = await assertRejects(
-    () => run(session, sh`while :; do echo yyyyyyyyyyyyyyyyy; done`, { maximumOutput: 1_000_000 }),
+    () => run(session, sh`while :; do echo yyyyyyyyyyyyyyyyy; done`, { maxOutputBytes: 1_000_000 }),
     Failure,
   );
   assertStringIncludes(error.message, "exceeds 1000000 bytes");
   assertEquals((await run(session, sh`echo on`)).stdout, "on\n");
-});
-
-// A shell whose input ends in the middle of a here-document takes what has come for the whole: "rm -rf /srv/app" would be "rm -rf /srv".
-testSession("half a script is never run, wherever its session is cut off", async (session) => {
-  const folder = (await run(session, sh`mktemp -d`)).stdout.trim();
-  const nonce = "ab".repeat(16);
-  const script = sh`cd ${folder} && touch one
-touch two`;
-  const options = { number: 1, seconds: 20, user: undefined };
-  const texts: [text: string, ...args: string[]][] = [
-    [frameText(nonce, session.greeting, script, { ...options, isolate: false })],
-    [frameText(nonce, session.greeting, script, { ...options, isolate: true })],
-    [frameText(nonce, session.greeting, script, { ...options, isolate: false, stdin: encode("payload") })],
-    [bootstrapText(nonce, session.greeting, script, { ...options, isolate: false }), "-c", BOOTSTRAP, "sh", nonce],
-  ];
-  for (const [text, ...args] of texts) {
-    // The greeting sets what a frame relies on.
-    const before = args.length === 0 ? greetingText(nonce) : "";
-    /** The files that are there when the shell has read so much of the text. */
-    const made = async (length: number) => {
-      const stdin = encode(before + text.slice(0, length));
-      return (await run(session, sh`sh ${args} >/dev/null 2>&1; ls ${folder}; rm -f ${folder}/*`, { stdin })).stdout;
-    };
-    const begin = text.indexOf(script.text);
-    const end = begin + script.text.length;
-    for (const cut of [begin, end - 14, end - 10, end - 6, end - 1, end]) {
-      assertEquals(await made(cut), "", text.slice(begin, cut));
-    }
-    // Once the whole script is there, it may be run or not.
-    for (const cut of [end + 40, text.length - 1]) assertMatch(await made(cut), /^(one\ntwo\n)?$/);
-    assertEquals(await made(text.length), "one\ntwo\n", "uncut, it is run");
-  }
-  await run(session, sh`rmdir ${folder}`);
 });
 
 // As lxc-attach on a real host: what runs inside lives on when it is killed, and holds the pipes.
@@ -288,7 +201,7 @@ testWith(
 );
 
 // A shell that is killed between making its FIFOs and taking their names away leaves them behind.
-// DESIGN 6: the greeting goes to a container that may be another than meant, and changes nothing.
+// The greeting goes to a container that may be another than meant, and changes nothing.
 testWith(
   ["run", "read", "write"],
   "the first change of a session removes the FIFOs of shells that are gone, and no others",
@@ -309,10 +222,11 @@ testWith(
   },
 );
 
-// DESIGN 2: a signal ends what runs inside, also where it has ended the session itself.
+// A signal ends what runs inside, also where it has ended the session itself.
 testSession("an interrupted session ends the command with which it was lost", async (session) => {
   const marked = Deno.makeTempFileSync();
-  // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group of its own.
+  // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group
+  // of its own.
   const running = run(
     session,
     sh`p=${session.greeting.pid}
@@ -327,7 +241,7 @@ kill -9 $p; sleep 0.3; echo went on >>${marked}`,
   await Deno.remove(marked);
 });
 
-// DESIGN 4: a lost session is an error of its own that says what was running.
+// A lost session is an error of its own that says what was running.
 testSession("the end of the shell in mid-command is the loss of the session", async (session) => {
   const error = await assertRejects(
     () => run(session, sh`kill -9 ${session.greeting.pid}; sleep 0.5`),
@@ -382,30 +296,6 @@ testSession("generated commands give what the same shell gives without a session
   }
 });
 
-// The scanner must not depend on how a stream is cut into chunks.
-Deno.test("sentinels are found however the stream is cut", () => {
-  const nonce = "ab".repeat(16);
-  const mark = `\x1e${nonce} `;
-  const stream = encode(`x\x1e\x1ey${mark}begin 1 5\nout\x1e${nonce.slice(0, 20)}put\n${mark}end 1 0\ntail\x1e`);
-  const parse = (cuts: number[]) => {
-    let bytes = "";
-    const found: string[] = [];
-    const scanner = new Scanner(
-      nonce,
-      (chunk) => bytes += decode(chunk),
-      ({ kind, fields }) => found.push([kind, ...fields].join(" ")),
-    );
-    let at = 0;
-    for (const cut of [...cuts, stream.length]) scanner.push(stream.subarray(at, at = cut));
-    return { bytes, found };
-  };
-  const whole = parse([]);
-  assertEquals(whole.found, ["begin 1 5", "end 1 0"]);
-  for (let a = 0; a < stream.length; a++) {
-    for (let b = a; b < stream.length; b += 3) assertEquals(parse([a, b]), whole);
-  }
-});
-
 /** A `pct` of which the host starts no second one. */
 class LonelyPct extends Pct {
   override run(): Promise<never> {
@@ -417,7 +307,7 @@ testWith(["run", "read", "write"], "what cannot be ended from outside is ended b
   const folder = await Deno.makeTempDir();
   await Deno.writeTextFile(`${folder}/pct`, '#!/bin/sh\nshift 3\nexec "$@"\n', { mode: 0o755 });
   const session = await Session.open(new LonelyPct(`${folder}/pct`), 901, 10_000);
-  await assertRejects(() => run(session, sh`yes`, { maximumOutput: 1_000, timeout: 300 }), Failure, "exceeds");
+  await assertRejects(() => run(session, sh`yes`, { maxOutputBytes: 1_000, timeout: 300 }), Failure, "exceeds");
   await session.close();
   await Deno.remove(folder, { recursive: true });
 });

@@ -6,7 +6,7 @@
 
 import { ExitCode, Failure } from "../errors.ts";
 import type { HostReader } from "../host/host.ts";
-import { Secret, SHORTEST_SECRET } from "../secret.ts";
+import { MIN_SECRET_LENGTH, Secret } from "../secret.ts";
 import { type Configuration, ConfigurationError } from "./configuration.ts";
 import { notPermitted } from "./permission.ts";
 import type { Setup, SetupContext } from "./setup.ts";
@@ -78,8 +78,8 @@ function secretIn(name: string, where: string, text: string | undefined): Secret
   if (!value) {
     throw new ConfigurationError(`Cannot read ${name}: ${where} is ${text === undefined ? "not there" : "empty"}`);
   }
-  if (value.length < SHORTEST_SECRET) {
-    throw new ConfigurationError(`Cannot use ${name}: ${where} has fewer than ${SHORTEST_SECRET} characters`, {
+  if (value.length < MIN_SECRET_LENGTH) {
+    throw new ConfigurationError(`Cannot use ${name}: ${where} has fewer than ${MIN_SECRET_LENGTH} characters`, {
       hint: "A value this short cannot be kept out of the log",
     });
   }

@@ -417,7 +417,7 @@ Deno.test("a container that a run has stopped is started as soon as Proxmox lets
     host: {
       file: (path) => Promise.resolve(path.endsWith(".stopped") ? hostFile(path, "") : undefined),
       removeFile: (path) => Promise.resolve(void done.push(path)),
-      pctWrite(subcommand) {
+      changeContainer(subcommand) {
         done.push(subcommand);
         const stderr = answers.shift()!;
         return Promise.resolve({ code: stderr === "" ? 0 : 255, stdout: "", stderr });
@@ -436,7 +436,7 @@ Deno.test("after a signal the host is not changed any more, and what has begun t
       file: (path) => Promise.resolve(path.endsWith(".stopped") ? hostFile(path, "") : undefined),
       removeFile: () => Promise.resolve(void begun.push("removeFile")),
       interrupt: () => void begun.push("interrupt"),
-      async pctWrite(subcommand) {
+      async changeContainer(subcommand) {
         begun.push(subcommand);
         if (subcommand === "shutdown") await stopping.promise;
         begun.push(`${subcommand} has ended`);
@@ -452,8 +452,8 @@ Deno.test("after a signal the host is not changed any more, and what has begun t
       await ensure({
         ...step("snapshot", false),
         async apply({ host }) {
-          await host.pctWrite("shutdown", [], 1_000);
-          await host.pctWrite("snapshot", [], 1_000);
+          await host.changeContainer("shutdown", [], 1_000);
+          await host.changeContainer("snapshot", [], 1_000);
         },
       });
     }),
@@ -586,9 +586,9 @@ Deno.test("a container that a run has told to stop is started again also where i
         host: {
           file: (path) => Promise.resolve(path === note ? hostFile(path, "") : undefined),
           removeFile: (path) => Promise.resolve(void calls.push(`remove ${path}`)),
-          pctStatus: () =>
+          containerStatus: () =>
             Promise.resolve({ code: 0, stdout: `status: ${said.length > 1 ? said.shift() : said[0]}\n`, stderr: "" }),
-          pctWrite(subcommand) {
+          changeContainer(subcommand) {
             calls.push(subcommand);
             const isUp = calls.length === 1;
             return Promise.resolve({

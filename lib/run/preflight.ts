@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LOCK_TIMEOUT } from "../container/container.ts";
+import { LOCK_TIMEOUT_MS } from "../container/connection.ts";
 import { isLocked } from "../container/pct.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import { message, type Report } from "../events.ts";
@@ -73,7 +73,7 @@ async function statusOnceUnlocked(
   report: Report,
 ): Promise<StatusAnswer> {
   let answer = await statusOf(ctid, system);
-  const deadline = performance.now() + LOCK_TIMEOUT;
+  const deadline = performance.now() + LOCK_TIMEOUT_MS;
   let told: string | undefined;
   while (answer.status === "stopped") {
     const lock = system.lockedBy(ctid);
@@ -147,7 +147,7 @@ export async function startAgain(ctid: number, host: Host, report: Report): Prom
   if (!await host.file(stoppedMarker(ctid))) return;
   const deadline = performance.now() + MAX_START_AGAIN_MS;
   for (let wait = MIN_START_WAIT_MS;; wait = Math.min(2 * wait, MAX_START_WAIT_MS)) {
-    const { code, stderr } = await host.pctWrite("start", [], MAX_START_MS);
+    const { code, stderr } = await host.changeContainer("start", [], MAX_START_MS);
     if (code === 0) report(message("info", `Started container ${ctid}, which an interrupted run had left stopped`));
     if (code === 0) break;
     if (/already running/.test(stderr)) {
@@ -171,7 +171,7 @@ async function staysUp(host: Host): Promise<boolean> {
   const deadline = performance.now() + STAYS_UP_MS;
   do {
     await pause(STAYS_UP_POLL_MS);
-    if (/^status: stopped$/m.test((await host.pctStatus()).stdout)) return false;
+    if (/^status: stopped$/m.test((await host.containerStatus()).stdout)) return false;
   } while (performance.now() < deadline);
   return true;
 }

@@ -93,7 +93,7 @@ export class Shutdown {
       writeFile: change(host.writeFile),
       editFile: change(host.editFile),
       removeFile: change(host.removeFile),
-      pctWrite: change(host.pctWrite),
+      changeContainer: change(host.changeContainer),
       write: change(host.write),
     };
   }

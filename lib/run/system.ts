@@ -6,9 +6,11 @@
 
 import { fromFileUrl } from "@std/path";
 import { ConfigurationError, readJson } from "./configuration.ts";
-import { type Connection, type ContainerHooks, PctContainer } from "../container/container.ts";
+import { type ContainerHooks, PctContainer } from "../container/connection.ts";
+import type { Connection } from "../container/container.ts";
 import type { ShutdownSignal } from "./shutdown.ts";
-import { type Host, thisHost } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
+import { thisHost } from "../host/this_host.ts";
 import { RunLock } from "./lock.ts";
 import { type LogFile, openLogFile } from "../log/file.ts";
 import { StandardStreams, type TextWriter } from "../log/standard_streams.ts";

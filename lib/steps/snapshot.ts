@@ -96,7 +96,7 @@ async function isTaken({ host, container: { ctid } }: Reading, name: string): Pr
 }
 
 async function statusOf(host: Reading["host"]): Promise<string> {
-  const result = await host.pctStatus();
+  const result = await host.containerStatus();
   const status = /^status: (\w+)$/m.exec(result.stdout)?.[1];
   if (result.code !== 0 || status === undefined) throw failed("status", result);
   return status;
@@ -145,11 +145,11 @@ async function readiness({ container }: Reading): Promise<string> {
 /** Runs a `pct` that takes the container's locks, again and again while somebody else has them. */
 async function persist(
   at: Writing,
-  subcommand: Parameters<Writing["host"]["pctWrite"]>[0],
+  subcommand: Parameters<Writing["host"]["changeContainer"]>[0],
   args: readonly string[],
   within: number,
 ): Promise<void> {
-  const run = () => at.host.pctWrite(subcommand, args, within);
+  const run = () => at.host.changeContainer(subcommand, args, within);
   const locked = ({ code, stderr }: PctResult) => code !== 0 && isLocked(stderr);
   let last = await run();
   await waitUntil(at, `the lock of the container, for "pct ${subcommand}"`, last, {

@@ -90,7 +90,7 @@ export function port(number: number, spec: PortSpec = {}): Step {
   if (address !== undefined) {
     const what = `port ${number} of ${address}`;
     return wait(`${what} accepts the host`, { what, to: "open" }, spec, async ({ host }) => {
-      const why = await host.connects(address, number, 5_000);
+      const why = await host.connectError(address, number, 5_000);
       return { holds: why === undefined, seen: why ?? "open" };
     });
   }

@@ -64,9 +64,7 @@ export class StubContainer implements Connection {
 
   prepare(): void {}
 
-  open(): Promise<Greeting> {
-    return Promise.resolve(greetingOf("Portainer"));
-  }
+  async open(): Promise<void> {}
 
   async interrupt(): Promise<void> {}
 
@@ -97,15 +95,15 @@ export function stubHost(answers: Partial<Host> = {}): Host {
     Promise.reject(new Error(`The test did not expect ${what}(${JSON.stringify(args)}) on the host`));
   return {
     request: unexpected("request"),
-    connects: unexpected("connects"),
+    connectError: unexpected("connectError"),
     file: unexpected("file"),
     folder: unexpected("folder"),
-    pctStatus: unexpected("pctStatus"),
+    containerStatus: unexpected("containerStatus"),
     read: unexpected("read"),
     writeFile: unexpected("writeFile"),
     editFile: unexpected("editFile"),
     removeFile: unexpected("removeFile"),
-    pctWrite: unexpected("pctWrite"),
+    changeContainer: unexpected("changeContainer"),
     write: unexpected("write"),
     interrupt() {},
     ...answers,
@@ -197,9 +195,8 @@ export function stubSystem(options: StubOptions = {}): [System, StubRun] {
       write: (script, more) => container.write(script, more),
       prepare() {},
       open() {
-        const greeting = greetingOf(options.hostname ?? "Portainer");
-        onOpen?.(greeting);
-        return Promise.resolve(greeting);
+        onOpen?.(greetingOf(options.hostname ?? "Portainer"));
+        return Promise.resolve();
       },
       interrupt: () => container.interrupt(),
       close: () => container.close(),

@@ -9,10 +9,11 @@
  */
 
 import { readJson } from "../../lib/run/configuration.ts";
-import { PctContainer } from "../../lib/container/container.ts";
+import { PctContainer } from "../../lib/container/connection.ts";
 import type { Step } from "../../lib/step.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { type Host, thisHost } from "../../lib/host/host.ts";
+import type { Host } from "../../lib/host/host.ts";
+import { thisHost } from "../../lib/host/this_host.ts";
 import { main } from "../../lib/run/main.ts";
 import { RunLock } from "../../lib/run/lock.ts";
 import { openLogFile } from "../../lib/log/file.ts";

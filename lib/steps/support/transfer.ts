@@ -4,6 +4,7 @@
  * @module
  */
 
+import { concat } from "../../bytes.ts";
 import { failureOf } from "../../container/container.ts";
 import type { Reading, Writing } from "../../step.ts";
 import { ExitCode, Failure } from "../../errors.ts";
@@ -232,17 +233,6 @@ async function bytesOf(source: Source): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of source.chunks()) chunks.push(chunk.slice());
   return concat(chunks);
-}
-
-/** The parts one after the other, in memory of their own. */
-export function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
 
 /** The same in every run, so that what a killed one left behind is replaced; short enough whatever the file is called. */
