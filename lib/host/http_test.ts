@@ -7,9 +7,10 @@ import { thisHost } from "./this_host.ts";
 const host = thisHost(new Pct(), 901);
 
 // What the setup does not declare is its own fault, and not the server's.
+const ignore = Deno.permissions.querySync({ name: "net" }).state !== "granted";
 Deno.test({
-  name: "the host does not ask whom it may not ask, by number or by name",
-  ignore: Deno.permissions.querySync({ name: "net" }).state !== "granted",
+  name: `the host does not ask whom it may not ask, by number or by name${ignore ? " (needs --allow-net)" : ""}`,
+  ignore,
   permissions: { net: ["127.0.0.1:9"] },
   async fn() {
     for (const url of ["http://127.0.0.2:9/", "http://localhost:9/x", "https://localhost:9/"]) {
