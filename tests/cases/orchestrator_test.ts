@@ -180,7 +180,7 @@ async function orchestrated(t: Deno.TestContext, host: SimulatedHost, folder: st
       const ctids = ["901", "902", "903", "904", "905", "906"];
       const { code, stdout, stderr } = await host.run(
         "/bin/bash",
-        ["-c", shell, `${project}tests/run_specific_setup_script`, BIN, ...ctids],
+        ["-c", shell, `${project}tests/fixtures/run_specific_setup_script`, BIN, ...ctids],
         { clearEnv: true, env, cwd },
       );
       assertEquals(code, 0, stderr);
