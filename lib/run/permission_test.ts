@@ -24,6 +24,15 @@ Deno.test("a refused permission names what has to be declared", () => {
     ],
     ['Requires sys access to "hostname", run again with the --allow-sys flag', undefined],
     ['Requires ffi access to "/lib/x.so", run again with the --allow-ffi flag', undefined],
+    // An executable's own words.
+    [
+      'Requires read access to "/srv/x", specify the required permissions during compilation using `deno compile --allow-read`',
+      '{ reads: ["/srv/x"] }',
+    ],
+    [
+      "Requires env access, specify the required permissions during compilation using `deno compile --allow-env`",
+      "{ environment: […] }",
+    ],
     ["Something new in Deno", undefined],
   ];
   for (const [message, declaration] of cases) {
