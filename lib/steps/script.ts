@@ -155,7 +155,7 @@ ${command} || exit
 mkdir -p ${MARKERS} && (umask 077; echo ${digest} >${marker})`;
       const output = await container.write(
         // What a person wants to see of a failure is not how the script got there.
-        new Script(whole.text, command.display),
+        whole.shownAs(command.display),
         { stdin: content, codes: "any", ...(spec.timeout === undefined ? {} : { timeout: spec.timeout }) },
       );
       if (output.code !== 0) throw failureOf(output, `Script failed with exit code ${output.code}`);
