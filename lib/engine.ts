@@ -108,7 +108,8 @@ export class Engine {
       try {
         state = await step.probe(at);
       } catch (error) {
-        // What an earlier step would have made is not there: nobody can look at what stands on it. A lost session is another matter.
+        // What an earlier step would have made is not there: nobody can look at what stands on it. A lost session is
+        // another matter.
         if (check && this.#changeAhead() && error instanceof Failure && error.exitCode !== Code.Container) {
           return finish("would change", [], `cannot be told before the steps above are done: ${error.message}`);
         }
@@ -181,7 +182,10 @@ export class Engine {
   }
 }
 
-/** Cuts output into lines as it comes. Of a line whose end is awaited, each 4,096 characters are handed on, with the mark of a cut. */
+/**
+ * Cuts output into lines as it comes. Of a line whose end is awaited, each 4,096 characters are handed on, with the
+ * mark of a cut.
+ */
 class LineReader {
   readonly #onLine: (line: string, stream: "stdout" | "stderr") => void;
   readonly #rest = { stdout: "", stderr: "" };

@@ -1,9 +1,9 @@
 /**
  * The one import of a setup.
  *
- * What describes a step, such as `file(…)`, throws a `TypeError` at once for what cannot be meant, and touches nothing; `ensure` makes
- * it true. A step that cannot be made true ends the run with exit code 4, one whose time is up with 5. Each says what it makes true,
- * what else is an error, its bounds and its defaults.
+ * What describes a step, such as `file(…)`, throws a `TypeError` at once for what cannot be meant, and touches nothing;
+ * `ensure` makes it true. A step that cannot be made true ends the run with exit code 4, one whose time is up with 5.
+ * Each says what it makes true, what else is an error, its bounds and its defaults.
  *
  * @example
  * ```ts

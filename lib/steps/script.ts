@@ -9,7 +9,7 @@ import type { Step } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { Secret } from "../secret.ts";
-import { lines, Script, sh } from "../shell.ts";
+import { lines, sh } from "../shell.ts";
 import type { Duration } from "../time.ts";
 import { exported, requireUser } from "./command.ts";
 import { requireHostFile } from "./file.ts";
