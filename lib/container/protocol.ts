@@ -11,7 +11,7 @@
  */
 
 import { concat } from "../bytes.ts";
-import { quote, type Script } from "../shell.ts";
+import { quote, type Script, sh } from "../shell.ts";
 import { head } from "../text.ts";
 
 /** How much later than the time of a command BusyBox's `timeout` ends it, in seconds. */
@@ -263,6 +263,32 @@ kill -KILL $t 2>/dev/null; exit 0`;
 /** The arguments of a `pct exec` of its own that ends the process `pid`, with all that belongs to it. */
 export function endProcessCommand({ pid: shell, started }: Greeting, pid: number): string[] {
   return ["sh", "-c", END_PROCESS, "sh", String(pid), String(shell), started];
+}
+
+/**
+ * Ends every command that other sessions than that of the shell `pid` have left running inside, and prints how many
+ * they were. To be run as a frame of that shell, where it is known that the others are left over from a run that was
+ * killed: the lock of the container tells.
+ */
+export function endLeftoversScript({ pid }: Greeting): Script {
+  return sh`own=" "; p=$$
+while [ "$p" -gt 1 ] && read -r s </proc/$p/stat; do own="$own$p "; [ "$p" != ${pid} ] || break; s=\${s##*) }; set -- $s; p=$2; done
+tree() { for c in $(cat /proc/"$1"/task/*/children 2>/dev/null); do tree "$c"; done; t="$t $1"; }
+n=0; t=
+for f in $(grep -l phoenix_setup_sessio[n] /proc/[0-9]*/cmdline 2>/dev/null); do
+  p=\${f#/proc/}; p=\${p%/cmdline}
+  case $own in *" $p "*) continue ;; esac
+  [ -O /proc/$p ] && read -r s 2>/dev/null </proc/$p/stat || continue
+  s=\${s##*) }; set -- $s
+  [ "$3" != "$p" ] || { t="$t -$p"; n=$((n+1)); }
+  tree "$p"
+done
+if [ "$t" ]; then
+  kill -TERM $t 2>/dev/null
+  i=0; while [ $i -lt 50 ] && kill -0 $t 2>/dev/null; do sleep 0.1; i=$((i+1)); done
+  kill -KILL $t 2>/dev/null
+fi
+echo $n`;
 }
 
 function base64(bytes: Uint8Array): string {

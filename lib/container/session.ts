@@ -15,6 +15,7 @@ import { sendSignal } from "./process.ts";
 import {
   bootstrapCommand,
   bootstrapText,
+  endLeftoversScript,
   endProcessCommand,
   type FrameOptions,
   frameText,
@@ -37,6 +38,9 @@ const GRACE_MS = 6_000;
 
 /** How long a fresh `pct exec` may take to end a process, in milliseconds. */
 const KILL_TIMEOUT_MS = 10_000;
+
+/** How long all commands that were left over may take to end, in milliseconds. */
+const LEFTOVERS_TIMEOUT_MS = 30_000;
 
 /** How long the shell may take to exit after its input has ended, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -177,6 +181,16 @@ export class Session {
     const next = this.#queue.then(() => this.#run(script, options));
     this.#queue = next.catch(() => {});
     return next;
+  }
+
+  /**
+   * Ends what other sessions have left running inside, and gives how many commands that were. Only whoever holds the
+   * lock of the container may call it: there is no other session then, but for those of runs that were killed.
+   */
+  async endLeftovers(): Promise<number> {
+    const script = endLeftoversScript(this.greeting);
+    const { code, stdout } = await this.run(script, { timeout: LEFTOVERS_TIMEOUT_MS, isolate: false });
+    return code === 0 ? Number(new TextDecoder().decode(stdout)) : 0;
   }
 
   /**
