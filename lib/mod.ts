@@ -25,7 +25,7 @@ export { type HostNeeds, type Setup, setup, type SetupContext } from "./run/setu
 export type { ContainerConfig, HypervisorConfig } from "./run/configuration.ts";
 // Only a type: a secret that the run's own function has read is the only one that the log knows to conceal.
 export type { Secret } from "./secret.ts";
-export { type Script, sh, type ShellValue } from "./shell.ts";
+export { type Script, type ShellValue, shOfSetup as sh } from "./shell.ts";
 export type { Duration } from "./time.ts";
 
 // What must be true.

@@ -87,7 +87,9 @@ export class PctContainer implements Connection {
   }
 
   async read(script: Script, options: CommandOptions = {}): Promise<Output> {
-    const look = () => this.#run(script, options, { isolate: false, defaultTimeout: READ_TIMEOUT });
+    // What a setup itself wrote may leave something running, and so may another user.
+    const isolate = script.isOfSetup || options.user !== undefined;
+    const look = () => this.#run(script, options, { isolate, defaultTimeout: READ_TIMEOUT });
     try {
       return await look();
     } catch (error) {

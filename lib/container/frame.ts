@@ -38,8 +38,6 @@ export interface CommandResult {
 export class Frame {
   /** Settles when the command has ended, or is given up. */
   readonly result: Promise<CommandResult>;
-  /** The number of the frame within its session. */
-  readonly number: number;
   /** The command, for a person. */
   readonly command: string;
   readonly #outputs: Readonly<Record<OutputStream, Collector>>;
@@ -48,8 +46,7 @@ export class Frame {
   #excess: Failure | undefined;
 
   /** Begins to collect. `onExcess` is to end the command, which has written more than it may. */
-  constructor(number: number, command: string, options: OutputOptions, onExcess: () => void) {
-    this.number = number;
+  constructor(command: string, options: OutputOptions, onExcess: () => void) {
     this.command = command;
     const { maxOutputBytes = MAX_OUTPUT_BYTES, onOutput = () => {} } = options;
     const collector = (stream: OutputStream) =>

@@ -8,7 +8,7 @@ const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 Deno.test("a frame has ended when both outputs have, and takes nothing after that", async () => {
   const seen: string[] = [];
   const onOutput = (chunk: Uint8Array, stream: string) => void seen.push(`${stream} ${decode(chunk)}`);
-  const frame = new Frame(1, "c", { onOutput }, () => {});
+  const frame = new Frame("c", { onOutput }, () => {});
   frame.take("stdout", encode("of an earlier command"));
   frame.begin("stdout", "42");
   frame.begin("stderr", undefined);
@@ -27,7 +27,7 @@ Deno.test("a frame has ended when both outputs have, and takes nothing after tha
 });
 
 Deno.test("what a command says that cannot begin is kept, the last of it", () => {
-  const frame = new Frame(1, "c", {}, () => {});
+  const frame = new Frame("c", {}, () => {});
   for (let i = 0; i < 100; i++) frame.take("stderr", encode("x".repeat(100)));
   frame.take("stderr", encode("no such user"));
   assertEquals([frame.stderr.length, decode(frame.stderr.slice(-12))], [4096, "no such user"]);
@@ -35,7 +35,7 @@ Deno.test("what a command says that cannot begin is kept, the last of it", () =>
 
 Deno.test("a frame with too much output is ended once, and fails when it has ended", async () => {
   let ended = 0;
-  const frame = new Frame(1, "c", { maxOutputBytes: 3 }, () => ended++);
+  const frame = new Frame("c", { maxOutputBytes: 3 }, () => ended++);
   frame.begin("stdout", "42");
   frame.begin("stderr", undefined);
   frame.take("stdout", encode("abc"));

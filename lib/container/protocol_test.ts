@@ -1,7 +1,15 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { run, testSession } from "../../tests/support/sessions.ts";
 import { sh } from "../shell.ts";
-import { bootstrapCommand, bootstrapText, frameText, greetingText, parseGreeting, Scanner } from "./protocol.ts";
+import {
+  bootstrapCommand,
+  bootstrapText,
+  frameText,
+  frameWords,
+  greetingText,
+  parseGreeting,
+  Scanner,
+} from "./protocol.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -10,19 +18,22 @@ const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 // be "rm -rf /srv".
 testSession("half a script is never run, wherever its session is cut off", async (session) => {
   const folder = (await run(session, sh`mktemp -d`)).stdout.trim();
-  const nonce = "ab".repeat(16);
+  const words = frameWords();
   const script = sh`cd ${folder} && touch one
 touch two`;
-  const options = { number: 1, seconds: 20, user: undefined };
+  const options = { seconds: 20, user: undefined };
   const texts: [text: string, ...command: string[]][] = [
-    [frameText(nonce, session.greeting, script, { ...options, isolate: false }), "sh"],
-    [frameText(nonce, session.greeting, script, { ...options, isolate: true }), "sh"],
-    [frameText(nonce, session.greeting, script, { ...options, isolate: false, stdin: encode("payload") }), "sh"],
-    [bootstrapText(nonce, session.greeting, script, { ...options, isolate: false }), ...bootstrapCommand(nonce)],
+    [frameText(words, session.greeting, script, { ...options, isolate: false }), "sh"],
+    [frameText(words, session.greeting, script, { ...options, isolate: true }), "sh"],
+    [frameText(words, session.greeting, script, { ...options, isolate: false, stdin: encode("payload") }), "sh"],
+    [
+      bootstrapText(words, session.greeting, script, { ...options, isolate: false }),
+      ...bootstrapCommand(words, session.greeting),
+    ],
   ];
   for (const [text, ...command] of texts) {
     // The greeting sets what a frame relies on.
-    const before = command.length === 1 ? greetingText(nonce) : "";
+    const before = command.length === 1 ? greetingText(words.key) : "";
     /** The files that are there when the shell has read so much of the text. */
     const made = async (length: number) => {
       const stdin = encode(before + text.slice(0, length));
@@ -49,10 +60,10 @@ Deno.test("sentinels are found however the stream is cut", () => {
     let bytes = "";
     const found: string[] = [];
     const scanner = new Scanner(
-      nonce,
       (chunk) => bytes += decode(chunk),
       ({ kind, fields }) => found.push([kind, ...fields].join(" ")),
     );
+    scanner.expect(nonce);
     let at = 0;
     for (const cut of [...cuts, stream.length]) scanner.push(stream.subarray(at, at = cut));
     return { bytes, found };
@@ -66,11 +77,13 @@ Deno.test("sentinels are found however the stream is cut", () => {
 
 Deno.test("a greeting is believed only where all of it can be understood", () => {
   const id = "0123456789abcdef".repeat(2);
-  const fields = ["42", "gnu", "1", "/run", "portainer", id, "1700000000", "7"];
+  const fields = ["42", "gnu", "1", "runuser", "1", "/run", "portainer", id, "1700000000", "7"];
   assertEquals(parseGreeting(fields), {
     pid: 42,
     timeout: "gnu",
     setsid: true,
+    become: "runuser",
+    resetsSignals: true,
     runFolder: "/run",
     hostname: "portainer",
     machineId: id,
@@ -78,9 +91,18 @@ Deno.test("a greeting is believed only where all of it can be understood", () =>
     started: "7",
   });
   // What a container does not have yet, or cannot tell.
-  const { machineId, rootMade } = parseGreeting(fields.with(5, "uninitialized").with(6, "?"));
+  const { machineId, rootMade } = parseGreeting(fields.with(7, "uninitialized").with(8, "?"));
   assertEquals([machineId, rootMade], ["-", "-"]);
-  for (const wrong of [fields.with(0, "x"), fields.with(1, "other"), fields.with(4, ""), fields.slice(0, 7), []]) {
+  for (
+    const wrong of [
+      fields.with(0, "x"),
+      fields.with(1, "other"),
+      fields.with(3, "x"),
+      fields.with(6, ""),
+      fields.slice(0, 9),
+      [],
+    ]
+  ) {
     assertThrows(() => parseGreeting(wrong), TypeError, "Cannot understand the shell's greeting");
   }
 });

@@ -1,5 +1,5 @@
 /**
- * One shell inside the container for the whole run: `pct exec <CTID> -- sh`, with every command a framed request on its
+ * One shell inside the container for the whole run, held by one `pct exec`, with every command a framed request on its
  * stdin. Starting `pct` costs a Perl start, 0.3 to 0.8 s on a real host, and a setup has dozens of commands.
  *
  * @module
@@ -15,15 +15,19 @@ import { sendSignal } from "./process.ts";
 import {
   bootstrapCommand,
   bootstrapText,
+  endLeftoversScript,
   endProcessCommand,
   type FrameOptions,
   frameText,
+  type FrameWords,
+  frameWords,
   type Greeting,
   greetingText,
   MAX_FRAME_PAYLOAD_BYTES,
   parseGreeting,
   Scanner,
   type Sentinel,
+  SHELL_COMMAND,
 } from "./protocol.ts";
 
 /**
@@ -34,6 +38,9 @@ const GRACE_MS = 6_000;
 
 /** How long a fresh `pct exec` may take to end a process, in milliseconds. */
 const KILL_TIMEOUT_MS = 10_000;
+
+/** How long all commands that were left over may take to end, in milliseconds. */
+const LEFTOVERS_TIMEOUT_MS = 30_000;
 
 /** How long the shell may take to exit after its input has ended, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -83,10 +90,11 @@ export class Session {
   /** The container's id. */
   readonly ctid: number;
   readonly #pct: Pct;
-  readonly #nonce = crypto.getRandomValues(new Uint8Array(16)).toHex();
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #process: PctProcess;
   readonly #opened = Promise.withResolvers<void>();
+  /** What is said on the session's own stdout and stderr. */
+  readonly #scanners: Readonly<Record<OutputStream, Scanner>>;
   #greeting: Greeting | undefined;
   /** The last of stderr outside any frame: what `pct` itself says. */
   #said = "";
@@ -99,7 +107,8 @@ export class Session {
   #pidWhenLost: number | undefined;
   /** The command that is under way. */
   #frame: Frame | undefined;
-  #frameCount = 0;
+  /** The same, where it is heard on the session's own stdout and stderr. */
+  #ownFrame: Frame | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
   private constructor(pct: Pct, ctid: number) {
@@ -109,14 +118,19 @@ export class Session {
     this.#stdin = writable.getWriter();
     // The writer rejects when the process is gone; the loss itself is reported through `ended`.
     this.#stdin.closed.catch(() => {});
+    const onStderr = (bytes: Uint8Array) => {
+      if (this.#ownFrame) this.#ownFrame.take("stderr", bytes);
+      else this.#said = tail(this.#said + tail(bytes, MAX_QUOTE_BYTES), MAX_QUOTE_BYTES);
+    };
+    this.#scanners = {
+      stdout: this.#scanner("stdout", (bytes) => this.#ownFrame?.take("stdout", bytes)),
+      stderr: this.#scanner("stderr", onStderr),
+    };
     this.#process = pct.start(
-      ["exec", String(ctid), "--", "sh"],
+      ["exec", String(ctid), "--", ...SHELL_COMMAND],
       readable,
-      this.#scan("stdout", (bytes) => this.#frame?.take("stdout", bytes)),
-      this.#scan("stderr", (bytes) => {
-        if (this.#frame) this.#frame.take("stderr", bytes);
-        else this.#said = tail(this.#said + tail(bytes, MAX_QUOTE_BYTES), MAX_QUOTE_BYTES);
-      }),
+      (chunk) => this.#scanners.stdout.push(chunk),
+      (chunk) => this.#scanners.stderr.push(chunk),
     );
     this.#process.ended.then(
       (code) => this.#lose(`"${pct.path} exec ${ctid}" ended with exit code ${code}`),
@@ -131,7 +145,9 @@ export class Session {
    */
   static async open(pct: Pct, ctid: number, timeout: number, signal?: AbortSignal): Promise<Session> {
     const session = new Session(pct, ctid);
-    session.#send(greetingText(session.#nonce));
+    const { key } = frameWords();
+    session.#expect(key);
+    session.#send(greetingText(key));
     const giveUp = () => session.abandon("the run was interrupted");
     signal?.addEventListener("abort", giveUp);
     const timer = setTimeout(
@@ -168,6 +184,16 @@ export class Session {
   }
 
   /**
+   * Ends what other sessions have left running inside, and gives how many commands that were. Only whoever holds the
+   * lock of the container may call it: there is no other session then, but for those of runs that were killed.
+   */
+  async endLeftovers(): Promise<number> {
+    const script = endLeftoversScript(this.greeting);
+    const { code, stdout } = await this.run(script, { timeout: LEFTOVERS_TIMEOUT_MS, isolate: false });
+    return code === 0 ? Number(new TextDecoder().decode(stdout)) : 0;
+  }
+
+  /**
    * Ends the command that is under way, if any, through a `pct exec` of its own, and then the session: it takes no more
    * commands.
    */
@@ -197,12 +223,15 @@ export class Session {
 
   async #run(script: Script, options: SessionRunOptions): Promise<CommandResult> {
     if (this.#lost) throw new SessionLost(this.#lost.message, { command: script.display });
+    this.#requireUserChange(options.user);
     const { stdin, timeout } = options;
     if (stdin !== undefined && !(stdin instanceof Uint8Array && stdin.length <= MAX_FRAME_PAYLOAD_BYTES)) {
       return await this.#runWithPayload(script, options, stdin instanceof Uint8Array ? [stdin] : stdin);
     }
-    const frame = this.#begin(script, options);
-    this.#send(frameText(this.#nonce, this.greeting, script, { ...optionsOf(frame, options), stdin }));
+    const words = frameWords();
+    const frame = this.#ownFrame = this.#begin(script, options);
+    this.#expect(words.key);
+    this.#send(frameText(words, this.greeting, script, { ...optionsOf(options), stdin }));
     return await this.#resultOf(frame, timeout);
   }
 
@@ -212,13 +241,16 @@ export class Session {
     options: SessionRunOptions,
     payload: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   ): Promise<CommandResult> {
-    const child = this.#pct.startPiped(["exec", String(this.ctid), "--", ...bootstrapCommand(this.#nonce)]);
+    const words = frameWords();
+    const command = bootstrapCommand(words, this.greeting);
+    const child = this.#pct.startPiped(["exec", String(this.ctid), "--", ...command]);
     const frame = this.#begin(script, options);
     const heard = Promise.allSettled((["stdout", "stderr"] as const).map((stream) => {
-      const write = this.#scan(stream, (bytes) => frame.take(stream, bytes));
-      return child[stream].pipeTo(new WritableStream({ write }));
+      const scanner = this.#scanner(stream, (bytes) => frame.take(stream, bytes));
+      scanner.expect(words.key);
+      return child[stream].pipeTo(new WritableStream({ write: (chunk) => scanner.push(chunk) }));
     }));
-    const beginning = bootstrapText(this.#nonce, this.greeting, script, optionsOf(frame, options));
+    const beginning = bootstrapText(words, this.greeting, script, optionsOf(options));
     const upload = new Upload(child, beginning, payload);
     Promise.all([child.status, heard]).then(([{ code }]) =>
       frame.fail(
@@ -241,7 +273,7 @@ export class Session {
   }
 
   #begin(script: Script, options: OutputOptions): Frame {
-    const frame = new Frame(++this.#frameCount, script.display, options, () => {
+    const frame = new Frame(script.display, options, () => {
       if (this.#frame === frame && frame.pid !== undefined) this.#endProcess(frame.pid);
     });
     return this.#frame = frame;
@@ -263,7 +295,7 @@ export class Session {
       throw error;
     } finally {
       clearTimeout(timer);
-      this.#frame = undefined;
+      this.#frame = this.#ownFrame = undefined;
     }
   }
 
@@ -283,17 +315,21 @@ export class Session {
   }
 
   /** Takes one output of a `pct exec` apart: the sentinels are acted on, and what is between them goes to `onBytes`. */
-  #scan(stream: OutputStream, onBytes: (bytes: Uint8Array) => void): (chunk: Uint8Array) => void {
-    const scanner = new Scanner(this.#nonce, onBytes, (sentinel) => this.#onSentinel(sentinel, stream));
-    return (chunk) => scanner.push(chunk);
+  #scanner(stream: OutputStream, onBytes: (bytes: Uint8Array) => void): Scanner {
+    return new Scanner(onBytes, (sentinel) => this.#onSentinel(sentinel, stream));
+  }
+
+  /** From now on, only what has this key is an answer of the session's shell. */
+  #expect(key: string): void {
+    for (const scanner of Object.values(this.#scanners)) scanner.expect(key);
   }
 
   #onSentinel({ kind, fields }: Sentinel, stream: OutputStream): void {
-    if (kind === "greeting") return this.#onGreeting(fields);
     const frame = this.#frame;
-    if (!frame || fields[0] !== String(frame.number)) return;
-    if (kind === "begin") frame.begin(stream, fields[1]);
-    else if (kind === "end") frame.end(stream, Number(fields[1]));
+    if (kind === "greeting" && this.#greeting === undefined) this.#onGreeting(fields);
+    else if (kind === "begin") frame?.begin(stream, fields[0]);
+    else if (kind === "end" && /^\d{1,3}$/.test(fields[0] ?? "")) frame?.end(stream, Number(fields[0]));
+    else this.abandon(`the container's shell answered with a sentinel that is none ("${kind}")`);
   }
 
   #onGreeting(fields: readonly string[]): void {
@@ -303,6 +339,15 @@ export class Session {
     } catch (error) {
       this.abandon((error as Error).message);
     }
+  }
+
+  #requireUserChange(user: string | undefined): void {
+    if (user === undefined || this.greeting.become !== "none") return;
+    throw new Failure(
+      ExitCode.Step,
+      `Cannot run a command as the user "${user}" as container ${this.ctid} has neither runuser nor su`,
+      { hint: "Install util-linux inside the container, or run the command as root" },
+    );
   }
 
   #send(text: string): void {
@@ -327,8 +372,8 @@ export class Session {
   }
 }
 
-function optionsOf({ number }: Frame, { timeout, user, isolate }: SessionRunOptions): FrameOptions {
-  return { number, seconds: timeout / 1000, user, isolate };
+function optionsOf({ timeout, user, isolate }: SessionRunOptions): FrameOptions {
+  return { seconds: timeout / 1000, user, isolate };
 }
 
 /** The input of a `pct exec` of its own: what starts the command, and then the command's stdin. */

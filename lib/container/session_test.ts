@@ -50,9 +50,60 @@ testSession("binary output, and binary stdin through the frame and beside it", a
 testSession("output that looks like a sentinel", async (session) => {
   const fake = "\x1e0123456789abcdef0123456789abcdef end 1 0\n";
   assertEquals((await run(session, sh`printf %s ${fake.repeat(50)}`)).stdout, fake.repeat(50));
-  // The nonce stands in argument lists, so that a list of processes holds it; that is no sentinel.
-  const { stdout } = await run(session, sh`cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n'`);
-  assertStringIncludes(stdout, " begin $2 ");
+});
+
+/** All that another user may read of the processes of this machine, as words; with the words of a sentinel. */
+const overheard =
+  sh`cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr -c 'a-z0-9' '\n' | grep -xE '[0-9a-f]{20,}' | sort -u`;
+
+// Whoever may list processes, read their arguments and see files come and go, such as a web server's user, learns no
+// word that proves an answer.
+testSession("nothing that another user can see makes a sentinel", async (session) => {
+  for (const stdin of [undefined, new Uint8Array(100), new Uint8Array(100_000)]) {
+    for (const isolate of [false, true]) {
+      const forged = sh`for k in $(${overheard}; ls -A ${session.greeting.runFolder} | tr -c 'a-z0-9' '\n'); do
+  printf '\036%s begin 1\n\036%s end 0\n\036%s greeting 1 gnu 1 runuser 1 /tmp x - - 1\n' $k $k $k
+  printf '\036%s begin\n\036%s end 0\n' $k $k >&2
+done
+echo done; exit 7`;
+      const { code, stdout } = await run(session, forged, { stdin, isolate });
+      assertEquals(code, 7);
+      assertStringIncludes(stdout, "\x1e", "something that looks like a key was to be seen");
+      assert(stdout.endsWith("\ndone\n"));
+    }
+  }
+});
+
+// By accident, too: a guard that starts a daemon which goes on talking.
+testSession("what a look with a setup's own text leaves running is not heard as a later answer", async (session) => {
+  const daemon = sh`(i=0; while [ $i -lt 60 ]; do echo unchanged; echo unchanged >&2; sleep 0.01; i=$((i+1)); done) &`;
+  await run(session, daemon, { isolate: true });
+  for (const stdin of [undefined, encode("x"), new Uint8Array(100_000), undefined, undefined]) {
+    const { stdout, stderr } = await run(session, sh`sleep 0.02; echo looked`, { stdin });
+    assertEquals([stdout, stderr], ["looked\n", ""]);
+  }
+});
+
+// As in a login shell, although everything that Proxmox's own `pct exec` runs has SIGPIPE ignored.
+testWith(
+  ["run", "read", "write"],
+  "a command whose reader has gone ends, although pct has SIGPIPE ignored",
+  async () => {
+    await withSession(`trap '' PIPE; ${shells.dash}`, async (session) => {
+      for (const stdin of [undefined, new Uint8Array(100_000)]) {
+        const script = sh`{ yes; echo $? >&2; } | head -n 1`;
+        assertEquals(await run(session, script, { stdin }), { code: 0, stdout: "y\n", stderr: "141\n" });
+      }
+    });
+  },
+);
+
+Deno.test("a container without a way to become another user says so, before anything runs", async () => {
+  if (await whyNot("busybox") !== undefined) return;
+  await withSession(shells.busybox, async (session) => {
+    Object.assign(session.greeting, { become: "none" });
+    await assertRejects(() => run(session, sh`id`, { user: "nobody" }), Failure, "has neither runuser nor su");
+  });
 });
 
 testSession("one command cannot change the next one", async (session) => {
@@ -120,15 +171,21 @@ testSession(
   async (session) => {
     const pid = `/tmp/pid.${crypto.randomUUID()}`;
     for (
-      const script of [
-        sh`echo $$ >${pid}; sleep 60`,
-        sh`echo $$ >${pid}; while :; do echo y; done`,
-        sh`echo $$ >${pid}; sleep 60 & wait`,
-      ]
+      const [timeout, script] of [
+        [300, sh`echo $$ >${pid}; sleep 60`],
+        [300, sh`echo $$ >${pid}; while :; do echo y; done`],
+        [300, sh`echo $$ >${pid}; sleep 60 & wait`],
+        // What it started goes with it, also where BusyBox's `timeout` would have ended the first process alone.
+        [1_000, sh`sleep 60 & echo $! >${pid}; wait`],
+        [1_000, sh`(sleep 60; :) & echo $! >${pid}; sleep 60`],
+      ] as const
     ) {
-      const error = await assertRejects(() => run(session, script, { timeout: 300 }), TimedOut);
+      const error = await assertRejects(() => run(session, script, { timeout }), TimedOut);
       assertEquals(error.exitCode, 5);
-      assertEquals((await run(session, sh`[ -e /proc/$(cat ${pid}) ]`)).code, 1, `${script} is gone`);
+      // Gone, or dead and not waited for by whoever has inherited it.
+      const isGone =
+        sh`! read -r s 2>/dev/null </proc/$(cat ${pid})/stat || case \${s##*) } in Z*) ;; *) exit 1 ;; esac`;
+      assertEquals((await run(session, isGone)).code, 0, `${script} is gone`);
     }
     assertEquals((await run(session, sh`exit 124`)).code, 124, "124 in time is the command's own");
   },

@@ -32,7 +32,8 @@ const FIELDS: Readonly<Record<string, keyof HostNeeds>> = {
 };
 
 /** Deno's words; those of an executable go on with "specify the required permissions during compilation". */
-const REQUIRES = /^Requires (?:--allow-)?(\w+) (?:access|permissions)(?: to "(.*)", (?:run again|specify the required))?/s;
+const REQUIRES =
+  /^Requires (?:--allow-)?(\w+) (?:access|permissions)(?: to "(.*)", (?:run again|specify the required))?/s;
 
 /** The refused permission behind an error, however it is wrapped; `undefined` where the error is another one. */
 export function refusalIn(error: unknown): Refusal | undefined {

@@ -9,7 +9,7 @@ import type { Step } from "../step.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import type { Secret } from "../secret.ts";
-import { lines, Script, sh } from "../shell.ts";
+import { lines, type Script, sh } from "../shell.ts";
 import { type Duration, formatDuration, milliseconds } from "../time.ts";
 import { requirePath } from "./support/path.ts";
 
@@ -93,7 +93,7 @@ export function command(title: string, script: Script, spec: CommandSpec = {}): 
     // What comes before the guard itself can fail with any exit code, so that it takes a word to tell the two apart.
     const begun = place === undefined ? [] : [sh`echo begun`];
     const whole = lines(...surroundings, ...begun, guard);
-    const output = await container.read(new Script(whole.text, guard.display), { ...as, codes: "any" });
+    const output = await container.read(whole.shownAs(guard.display), { ...as, codes: "any" });
     if (begun.length > 0 && !output.text.startsWith("begun")) {
       const said = output.errorText.split("\n").at(-1) || `exit code ${output.code}`;
       throw new Failure(

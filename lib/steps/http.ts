@@ -8,7 +8,7 @@ import { head } from "../text.ts";
 import type { Reading, Step } from "../step.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { HttpReply } from "../host/host.ts";
-import { lines, Script, sh } from "../shell.ts";
+import { lines, sh } from "../shell.ts";
 import { firstLook, requireWaitOptions, type WaitOptions, waitUntil } from "./support/poll.ts";
 
 /** What is waited for, and how long. */
@@ -104,7 +104,7 @@ ${request}
   let output: { readonly code?: number; readonly text: string; readonly errorText: string };
   try {
     const options = { codes: "any", timeout: REQUEST_TIMEOUT + 5_000 } as const;
-    output = await container.read(new Script(whole.text, request.display), options);
+    output = await container.read(whole.shownAs(request.display), options);
   } catch (error) {
     if (!(error instanceof CommandFailed) || error.exitCode !== ExitCode.Timeout) throw error;
     // wget's time-out is one of each read, which a server that sends a byte a second never exceeds. Without any answer it is the

@@ -9,7 +9,7 @@ import type { Step } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { Secret } from "../secret.ts";
-import { lines, Script, sh } from "../shell.ts";
+import { lines, sh } from "../shell.ts";
 import type { Duration } from "../time.ts";
 import { exported, requireUser } from "./command.ts";
 import { requireHostFile } from "./file.ts";
@@ -155,7 +155,7 @@ ${command} || exit
 mkdir -p ${MARKERS} && (umask 077; echo ${digest} >${marker})`;
       const output = await container.write(
         // What a person wants to see of a failure is not how the script got there.
-        new Script(whole.text, command.display),
+        whole.shownAs(command.display),
         { stdin: content, codes: "any", ...(spec.timeout === undefined ? {} : { timeout: spec.timeout }) },
       );
       if (output.code !== 0) throw failureOf(output, `Script failed with exit code ${output.code}`);

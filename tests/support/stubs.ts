@@ -86,7 +86,8 @@ export class StubContainer implements Connection {
 
 /** What the shell of a container with this host name says. */
 export function greetingOf(hostname: string, machineId = "0123456789abcdef"): Greeting {
-  return { pid: 42, timeout: "gnu", setsid: true, runFolder: "/run", hostname, machineId, rootMade: "-", started: "7" };
+  const tools = { timeout: "gnu", setsid: true, become: "runuser", resetsSignals: true } as const;
+  return { ...tools, pid: 42, runFolder: "/run", hostname, machineId, rootMade: "-", started: "7" };
 }
 
 /** A host that answers as `answers` says, and fails the test for everything else. */
