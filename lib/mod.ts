@@ -30,13 +30,15 @@ export type { Duration } from "./time.ts";
 
 // What must be true.
 export { absent } from "./steps/absent.ts";
+export { block, type BlockSpec } from "./steps/block.ts";
 export { command, type CommandSpec } from "./steps/command.ts";
 export * as docker from "./steps/docker.ts";
 export { file, type FileCopySpec, type FileSpec, type Ownership } from "./steps/file.ts";
 export * as gpu from "./steps/gpu.ts";
-export { hostBlock, hostCommand, type HostCommandSpec, hostFile, type HostFileSpec } from "./steps/on_host.ts";
+export { hostCommand, type HostCommandSpec } from "./steps/host_command.ts";
+export { hostBlock, hostFile, type HostFileSpec } from "./steps/host_file.ts";
 export { http, type HttpSpec } from "./steps/http.ts";
-export { block, type BlockSpec, line, type LineSpec } from "./steps/line.ts";
+export { line, type LineSpec } from "./steps/line.ts";
 export { packages, type PackagesSpec } from "./steps/packages.ts";
 export { script, type ScriptSpec } from "./steps/script.ts";
 export { service, type ServiceSpec } from "./steps/service.ts";

@@ -1,8 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { testInFolder } from "../../tests/support/local_shell.ts";
 import { testWith } from "../../tests/support/permission.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import { thisHost } from "./host.ts";
 import { Pct } from "../container/pct.ts";
+import { refusalIn } from "../run/permission.ts";
 
 const host = thisHost(new Pct(), 901);
 
@@ -35,4 +37,105 @@ testWith(["read", "write"], "a file of many chunks is read whole, or as far as s
     break;
   }
   await Deno.remove(path);
+});
+
+// The real host: whole or not at all, and what is no regular file is refused.
+testInFolder(
+  "the host port writes files whole, with their mode, and runs programs without a shell",
+  async ({ folder }) => {
+    await host.writeFile(`${folder}/f`, "one", 0o640);
+    await host.writeFile(`${folder}/f`, "two", 0o640);
+    const file = (await host.file(`${folder}/f`))!;
+    assertEquals([await file.text(), file.mode, file.size], ["two", 0o640, 3]);
+    assertEquals(await file.sha256(), "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3");
+    assertEquals(new TextDecoder().decode((await Array.fromAsync(file.chunks()))[0]), "two");
+    assertEquals(await host.folder(folder), [{ name: "f", kind: "file" }]);
+    assertEquals([await host.file(`${folder}/none`), await host.folder(`${folder}/none`)], [undefined, undefined]);
+    await assertRejects(() => host.file(folder), Error, "not a regular file");
+    assertEquals((await host.read("/bin/echo", ["$HOME;", "`id`"])).text, "$HOME; `id`");
+    // What the host does not have is no defect of this program.
+    await assertRejects(() => host.read(`${folder}/none`, []), Failure, "there is no such program on the host");
+    await assertRejects(() => host.writeFile(`${folder}/none/f`, "", 0o644), Failure, "its folder is not there");
+    await assertRejects(() => host.writeFile(folder, "", 0o644), Failure, `Cannot write "${folder}" on the host: `);
+    await host.removeFile(`${folder}/f`);
+    await host.removeFile(`${folder}/f`);
+    assertEquals(await host.folder(folder), []);
+  },
+);
+
+// What a daemon that the program has started keeps open would keep the run, too.
+testWith(["run"], "a program of the host has ended when it has, whatever it leaves behind", async () => {
+  const output = await host.write("/bin/sh", ["-c", "sleep 4 & echo started; exit 3"], 3_000);
+  assertEquals([output.code, output.text], [3, "started"]);
+});
+
+// A share that is gone, a loop of links: nothing of it is a defect of this program.
+testInFolder("what cannot be read on the host is told as a failure", async ({ folder }) => {
+  await Deno.symlink("loop", `${folder}/loop`);
+  await Deno.writeTextFile(`${folder}/f`, "x");
+  for (const look of [() => host.file(`${folder}/loop`), () => host.folder(`${folder}/loop`)]) {
+    await assertRejects(look, Failure, `Cannot read "${folder}/loop" on the host: `);
+  }
+  assertEquals([await host.file(`${folder}/f/x`), await host.folder(`${folder}/f`)], [undefined, undefined]);
+  const file = (await host.file(`${folder}/f`))!;
+  await Deno.remove(`${folder}/f`);
+  for (const read of [() => file.text(), () => file.sha256(), () => Array.fromAsync(file.chunks())]) {
+    await assertRejects(read, Failure, `Cannot read "${folder}/f" on the host: `);
+  }
+});
+
+// What the setup does not declare is its own fault, and not the server's.
+Deno.test({
+  name: "the host does not ask whom it may not ask, by number or by name",
+  ignore: Deno.permissions.querySync({ name: "net" }).state !== "granted",
+  permissions: { net: ["127.0.0.1:9"] },
+  async fn() {
+    for (const url of ["http://127.0.0.2:9/", "http://localhost:9/x", "https://localhost:9/"]) {
+      const asking = () => host.request(url, { insecure: true, timeout: 1_000 });
+      const error = await assertRejects(asking, Deno.errors.NotCapable);
+      assertEquals([refusalIn(error)?.access, refusalIn(error)?.to], ["net", new URL(url).host]);
+    }
+  },
+});
+
+// A proxy of the orchestrator's environment knows nothing of the containers' network.
+testWith(["net", "env"], "the host asks without a proxy", async () => {
+  await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response("there"));
+  Deno.env.set("HTTP_PROXY", "http://127.0.0.1:1");
+  try {
+    const url = `http://127.0.0.1:${server.addr.port}/`;
+    const reply = await host.request(url, { insecure: false, timeout: 5_000 });
+    assertEquals(reply, { status: 200, body: "there" });
+  } finally {
+    Deno.env.delete("HTTP_PROXY");
+  }
+});
+
+// A hash is taken once for each state of a file, which a change that keeps the size is another one of.
+testWith(["read", "write"], "a host file that has changed is hashed again", async () => {
+  const path = await Deno.makeTempFile();
+  const hash = async () => (await thisHost(new Pct(), 901).file(path))!.sha256();
+  try {
+    await Deno.writeTextFile(path, "one");
+    assertEquals(await hash(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed");
+    await Deno.writeTextFile(path, "two");
+    assertEquals(await hash(), "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3");
+    // Old enough to be trusted.
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    const trusted = await hash();
+    assertEquals(await hash(), trusted);
+    await Deno.writeTextFile(path, "one");
+    assertEquals(await hash(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed");
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+// A signal ends what runs on the host, too.
+testWith(["run"], "a program of the host that is interrupted has ended", async () => {
+  const host = thisHost(new Pct(), 901);
+  const running = host.write("/bin/sleep", ["60"], 60_000);
+  host.interrupt();
+  assertEquals((await running).code, 143);
+  host.interrupt();
 });

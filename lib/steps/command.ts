@@ -4,13 +4,15 @@
  * @module
  */
 
-import { type Container, type ContainerReader, failureOf } from "../container/container.ts";
-import type { Step } from "../step.ts";
+import { type CommandOptions, type ContainerReader } from "../container/container.ts";
+import type { Step, Writing } from "../step.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import type { Secret } from "../secret.ts";
 import { lines, Script, sh } from "../shell.ts";
 import { type Duration, formatDuration, milliseconds } from "../time.ts";
+import { exportVariables, requireUser } from "./support/execution.ts";
+import { failureOfGuard, hasAnswered } from "./support/guard.ts";
 import { requirePath } from "./support/path.ts";
 
 /** When a command runs, and how. */
@@ -39,8 +41,27 @@ export interface CommandSpec {
   readonly retries?: number;
 }
 
-/** The longest time between two tries, in milliseconds. */
-const LONGEST_PAUSE = 30_000;
+/** A {@linkcode CommandSpec} that was checked, with all that follows from it. */
+interface Wanted {
+  readonly script: Script;
+  readonly unless: Script | undefined;
+  readonly onlyIf: Script | undefined;
+  readonly creates: string | undefined;
+  /** The command, as a part of a sentence. */
+  readonly what: string;
+  readonly user: string | undefined;
+  /** The folder to run in, where it need not be there. */
+  readonly directory: string | undefined;
+  /** What comes before the command and its guards: variables and folder. */
+  readonly preamble: readonly Script[];
+  readonly timeout: number;
+  readonly retries: number;
+}
+
+/** The time before the first try that follows another one; each further one is twice as long. */
+const FIRST_PAUSE_MS = 1_000;
+/** The longest time between two tries. */
+const MAX_PAUSE_MS = 30_000;
 
 /**
  * A command whose effect is there, as its guards say. With `unless` or `creates` it runs only where that does not hold yet, with
@@ -52,8 +73,6 @@ const LONGEST_PAUSE = 30_000;
  * nothing, and the step fails. It also fails where the user or the folder is missing.
  *
  * Throws a `TypeError` for an empty title, and for paths, names and numbers that cannot be meant.
- *
- * Requirements, section 2: "Executing commands inside the container", "Running specific applications or scripts".
  *
  * @example
  * ```ts
@@ -70,129 +89,126 @@ const LONGEST_PAUSE = 30_000;
  * ```
  */
 export function command(title: string, script: Script, spec: CommandSpec = {}): Step {
-  const { unless, onlyIf, creates, user, directory, environment = {}, retries = 0 } = spec;
-  if (title === "") throw new TypeError("Cannot run a command without a title");
-  const what = `the command "${title}"`;
-  if (creates !== undefined) requirePath(creates, `look whether ${what} has made`);
-  if (directory !== undefined && directory !== "/") requirePath(directory, `run ${what} in`);
-  if (user !== undefined) requireUser(user, what);
-  if (!Number.isInteger(retries) || retries < 0) {
-    throw new TypeError(`Cannot try ${what} again ${retries} times: expected a whole number from 0 on`);
-  }
-  const timeout = milliseconds(spec.timeout ?? "10m");
-  const place = user === undefined ? directory : directory ?? "/";
-  const surroundings = [
-    ...(user === undefined ? [] : [sh`HOME=~${user}; export HOME`]),
-    ...exported(environment, what),
-    ...(place === undefined ? [] : [sh`cd ${place} || exit`]),
-  ];
-  const as = user === undefined ? {} : { user };
-
-  /** Whether a guard says yes. */
-  async function says(container: ContainerReader, guard: Script): Promise<boolean> {
-    // What comes before the guard itself can fail with any exit code, so that it takes a word to tell the two apart.
-    const begun = place === undefined ? [] : [sh`echo begun`];
-    const whole = lines(...surroundings, ...begun, guard);
-    const output = await container.read(new Script(whole.text, guard.display), { ...as, codes: "any" });
-    if (begun.length > 0 && !output.text.startsWith("begun")) {
-      const said = output.errorText.split("\n").at(-1) || `exit code ${output.code}`;
-      throw new Failure(
-        ExitCode.Step,
-        `Cannot run ${what}${user === undefined ? "" : ` as "${user}"`} in "${place}" inside the container: ${said}`,
-        { hint: "Make the user and the folder in steps before this one" },
-      );
-    }
-    if (!hasAnswered(output.code)) throw silentGuard(what, output);
-    return output.code === 0;
-  }
-
-  /** What a person is told of a command that has to run, once it is clear that it can. */
-  async function needed(container: ContainerReader, difference: Difference): Promise<Difference[]> {
-    if (place !== undefined) await says(container, sh`:`);
-    return [difference];
-  }
-
-  async function run(container: Container): Promise<void> {
-    await container.write(lines(...surroundings, script), { ...as, timeout });
-  }
-
+  const wanted = requireSpec(title, script, spec);
   let hasRun = false;
   return {
     title,
 
     async probe({ container }) {
-      // After the command its effect has to be there, whatever had made it necessary.
       const after = hasRun;
       hasRun = false;
-      const leaves = unless !== undefined || creates !== undefined;
-      if (onlyIf !== undefined && !(after && leaves)) {
-        if (!await says(container, onlyIf)) return [];
-        if (!leaves) return [{ what: `"${onlyIf}"`, from: "succeeds", to: "fails" }];
-      }
-      if (creates !== undefined) {
-        const { code } = await container.read(sh`[ -e ${creates} ]`, { codes: [0, 1] });
-        if (code !== 0) return await needed(container, { what: creates, to: "present" });
-      }
-      if (unless !== undefined) return await says(container, unless) ? [] : [{ what: `not so yet: ${unless}` }];
-      return leaves || after ? [] : await needed(container, { what: "always runs" });
+      return await (after ? missingEffect(container, wanted) : reasonToRun(container, wanted));
     },
 
     diff: (differences) => differences,
 
-    async apply({ container, progress, pause }) {
-      for (let tries = 1;; tries++) {
-        try {
-          await run(container);
-          break;
-        } catch (error) {
-          // After the loss of a session nobody knows whether the command has run.
-          if (!(error instanceof CommandFailed) || retries === 0) throw error;
-          if (tries > retries) throw lastOf(tries, error);
-          const next = Math.min(1000 * 2 ** (tries - 1), LONGEST_PAUSE);
-          progress(`try ${tries} of ${retries + 1}: ${error.message}; the next one in ${formatDuration(next)}`);
-          await pause(next);
-        }
-      }
+    async apply(at) {
+      await runWithRetries(at, wanted);
       hasRun = true;
     },
   } satisfies Step<readonly Difference[]>;
+}
+
+function requireSpec(title: string, script: Script, spec: CommandSpec): Wanted {
+  const { unless, onlyIf, creates, user, environment = {}, retries = 0 } = spec;
+  if (title === "") throw new TypeError("Cannot run a command without a title");
+  const what = `the command "${title}"`;
+  if (creates !== undefined) requirePath(creates, `look whether ${what} has made`);
+  if (spec.directory !== undefined && spec.directory !== "/") requirePath(spec.directory, `run ${what} in`);
+  if (user !== undefined) requireUser(user, what);
+  if (!Number.isInteger(retries) || retries < 0) {
+    throw new TypeError(`Cannot try ${what} again ${retries} times: expected a whole number from 0 on`);
+  }
+  const directory = user === undefined ? spec.directory : spec.directory ?? "/";
+  const preamble = [
+    ...(user === undefined ? [] : [sh`HOME=~${user}; export HOME`]),
+    ...exportVariables(environment, what),
+    ...(directory === undefined ? [] : [sh`cd ${directory} || exit`]),
+  ];
+  const timeout = milliseconds(spec.timeout ?? "10m");
+  return { script, what, unless, onlyIf, creates, user, directory, preamble, timeout, retries };
+}
+
+/** Why the command has to run, where it has to. */
+async function reasonToRun(container: ContainerReader, wanted: Wanted): Promise<Difference[]> {
+  const { unless, onlyIf, creates } = wanted;
+  const hasOther = unless !== undefined || creates !== undefined;
+  if (onlyIf === undefined && !hasOther) {
+    await requireSurroundings(container, wanted);
+    return [{ what: "always runs" }];
+  }
+  if (onlyIf !== undefined && hasOther && !await isYes(container, onlyIf, wanted)) return [];
+  return await missingEffect(container, wanted);
+}
+
+/**
+ * What is missing of the effect that the command has to have, whatever has made it necessary: that `onlyIf` fails is its effect only
+ * where no other guard is stated.
+ */
+async function missingEffect(container: ContainerReader, wanted: Wanted): Promise<Difference[]> {
+  const { unless, onlyIf, creates } = wanted;
+  if (creates !== undefined) {
+    const { code } = await container.read(sh`[ -e ${creates} ]`, { codes: [0, 1] });
+    if (code !== 0) {
+      await requireSurroundings(container, wanted);
+      return [{ what: creates, to: "present" }];
+    }
+  }
+  if (unless !== undefined) {
+    return await isYes(container, unless, wanted) ? [] : [{ what: `"${unless}"`, from: "fails", to: "succeeds" }];
+  }
+  if (onlyIf === undefined || creates !== undefined) return [];
+  return await isYes(container, onlyIf, wanted) ? [{ what: `"${onlyIf}"`, from: "succeeds", to: "fails" }] : [];
+}
+
+/** Whether a guard says yes. Throws where it says nothing, and where user or folder are missing. */
+async function isYes(container: ContainerReader, guard: Script, wanted: Wanted): Promise<boolean> {
+  const { what, user, directory, preamble } = wanted;
+  // What comes before the guard itself can fail with any exit code, so that it takes a word to tell the two apart.
+  const begun = directory === undefined ? [] : [sh`echo begun`];
+  const whole = lines(...preamble, ...begun, guard);
+  const output = await container.read(new Script(whole.text, guard.display), { ...userOf(wanted), codes: "any" });
+  if (begun.length > 0 && !output.text.startsWith("begun")) {
+    const said = output.errorText.split("\n").at(-1) || `exit code ${output.code}`;
+    throw new Failure(
+      ExitCode.Step,
+      `Cannot run ${what}${user === undefined ? "" : ` as "${user}"`} in "${directory}" inside the container: ${said}`,
+      { hint: "Make the user and the folder in steps before this one" },
+    );
+  }
+  if (!hasAnswered(output.code)) throw failureOfGuard(what, output);
+  return output.code === 0;
+}
+
+/** Throws where user or folder are missing, so that check mode tells what a run would stumble over. */
+async function requireSurroundings(container: ContainerReader, wanted: Wanted): Promise<void> {
+  if (wanted.directory !== undefined) await isYes(container, sh`:`, wanted);
+}
+
+async function runWithRetries({ container, progress, pause }: Writing, wanted: Wanted): Promise<void> {
+  const { script, preamble, timeout, retries } = wanted;
+  for (let tries = 1;; tries++) {
+    try {
+      await container.write(lines(...preamble, script), { ...userOf(wanted), timeout });
+      return;
+    } catch (error) {
+      // After the loss of a session nobody knows whether the command has run.
+      if (!(error instanceof CommandFailed) || retries === 0) throw error;
+      if (tries > retries) throw lastOf(tries, error);
+      const next = Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), MAX_PAUSE_MS);
+      progress(`try ${tries} of ${retries + 1}: ${error.message}; the next one in ${formatDuration(next)}`);
+      await pause(next);
+    }
+  }
+}
+
+function userOf({ user }: Wanted): Pick<CommandOptions, "user"> {
+  return user === undefined ? {} : { user };
 }
 
 function lastOf(tries: number, { message, evidence, exitCode, hint }: CommandFailed): CommandFailed {
   return new CommandFailed(`${message}, the last of ${tries} tries`, evidence, {
     exitCode,
     ...(hint === undefined ? {} : { hint }),
-  });
-}
-
-/** Whether an exit code is a guard's answer: neither "cannot be executed", "not found" nor the end by a signal. */
-export function hasAnswered(code: number): boolean {
-  return code !== 126 && code !== 127 && !(code > 128 && code <= 128 + 64);
-}
-
-/** The failure of a guard that said neither yes nor no. */
-export function silentGuard(what: string, output: Parameters<typeof failureOf>[0]): CommandFailed {
-  const { message, evidence } = failureOf(
-    output,
-    `Cannot tell whether ${what} is needed as its guard ended with exit code ${output.code}`,
-  );
-  const hint = "Where the guard's program may be missing, let the guard say so: command -v PROGRAM >/dev/null && …";
-  return new CommandFailed(message, evidence, output.code > 128 ? {} : { hint });
-}
-
-/** Throws a `TypeError` unless `user` is a name that a user can have. `what` completes "Cannot run …". */
-export function requireUser(user: string, what: string): void {
-  if (!/^[A-Za-z_][\w.-]*$/.test(user)) {
-    throw new TypeError(`Cannot run ${what} as "${user}": expected the name of a user`);
-  }
-}
-
-/** Commands that set these variables. Throws a `TypeError` for a name that no variable can have. */
-export function exported(environment: Readonly<Record<string, string | Secret>>, what: string): Script[] {
-  return Object.entries(environment).map(([name, value]) => {
-    if (!/^[A-Za-z_]\w*$/.test(name)) {
-      throw new TypeError(`Cannot give ${what} the variable "${name}": expected a name such as MODEL_PATH`);
-    }
-    return sh`export ${name}=${value}`;
   });
 }

@@ -7,12 +7,13 @@
 import { head } from "../text.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import { describeDifference } from "../difference.ts";
-import type { Step } from "../step.ts";
+import type { Step, Writing } from "../step.ts";
 import type { Difference } from "../events.ts";
 import { failureOf, type Output } from "../container/container.ts";
 import { type Script, sh } from "../shell.ts";
 import { requireReference } from "./docker/engine.ts";
 import { pull } from "./docker/image.ts";
+import { MARKERS, writeMarker } from "./support/marker.ts";
 
 /** What has to be seen. */
 export interface VisibleSpec {
@@ -32,14 +33,14 @@ interface GpuState {
   readonly devices: readonly (readonly [path: string, problem: string])[];
   /** The GPUs of the host as far as its driver tells: the UUID by the number of the device. */
   readonly uuids: ReadonlyMap<number, string>;
-  readonly nvidiaSmi: Smi;
+  readonly nvidiaSmi: NvidiaSmi;
 }
 
 /** What `nvidia-smi` answers. */
-interface Smi {
+interface NvidiaSmi {
   readonly code: number;
-  /** What is wrong, where something is. */
-  readonly said: string;
+  /** What is wrong; empty where nothing is. */
+  readonly trouble: string;
   readonly gpus: readonly { readonly uuid: string; readonly name: string; readonly driver: string }[];
 }
 
@@ -52,8 +53,6 @@ interface Smi {
  * A GPU's number is that of its device, `/dev/nvidia<number>`; `nvidia-smi` inside counts from 0, whatever the devices are.
  *
  * Throws a `TypeError` for numbers or a version that cannot be meant, and a {@linkcode Failure} with exit code 2 for no GPU at all.
- *
- * Requirements, section 2: "Executing commands inside the container".
  *
  * @example
  * ```ts
@@ -72,55 +71,12 @@ export function visible({ indices, driver }: VisibleSpec): Step {
   if (driver !== undefined && !/^\d+(?:\.\d+)+$/.test(driver)) {
     throw new TypeError(`Cannot expect the NVIDIA driver "${driver}": expected a version such as "580.76.05"`);
   }
-  const devices = [...indices.map((index) => `/dev/nvidia${index}`), "/dev/nvidiactl", "/dev/nvidia-uvm"];
-
-  function differencesOf({ kernel, library, devices, uuids, nvidiaSmi }: GpuState): Difference[] {
-    const differences: Difference[] = [];
-    const compare = (what: string, from: string | undefined, to: string | undefined, none: string) => {
-      if (from === undefined || (to !== undefined && from !== to)) {
-        differences.push({ what, from: from ?? none, ...(to === undefined ? {} : { to }) });
-      }
-    };
-    compare("NVIDIA driver of the host", kernel, driver, "not loaded");
-    for (const [path, problem] of devices) differences.push({ what: path, from: problem, to: "usable" });
-    compare("NVIDIA libraries inside", library, kernel ?? driver, "missing");
-    const expected = indices.map((index) => uuids.get(index));
-    const seen = nvidiaSmi.gpus.map(({ uuid }) => uuid);
-    const right = expected.every((uuid) => uuid !== undefined)
-      ? JSON.stringify(expected.toSorted()) === JSON.stringify(seen.toSorted())
-      : expected.length === seen.length;
-    if (nvidiaSmi.said !== "") {
-      differences.push({ what: "nvidia-smi", from: nvidiaSmi.said, to: `lists ${count(indices)}` });
-    } else if (!right) {
-      differences.push({
-        what: "nvidia-smi",
-        from: `lists ${count(seen)}: ${nvidiaSmi.gpus.map(({ name, uuid }) => `${name} (${uuid})`).join(", ")}`,
-        to: `lists ${count(indices)}: ${
-          indices.map((index) => `/dev/nvidia${index} (${uuids.get(index) ?? "?"})`).join(", ")
-        }`,
-      });
-    }
-    return differences;
-  }
-
   return {
     title: `GPU ${indices.join(", ")} visible`,
 
     async probe({ container }) {
-      const output = await container.read(
-        sh`v=; [ -r /proc/driver/nvidia/version ] && IFS= read -r v </proc/driver/nvidia/version; echo "kernel $v"
-for n in ${devices}; do [ -c "$n" ] || echo "missing $n"; done
-# A number of this one changes with a reboot of the host, and the container may then not open it any more.
-[ ! -c /dev/nvidia-uvm ] || (: </dev/nvidia-uvm) 2>/dev/null || echo 'refused /dev/nvidia-uvm'
-l=$(ldconfig -p 2>/dev/null | sed -n 's/^[[:space:]]*libnvidia-ml\.so\.1 .*=> //p' | head -n 1)
-for f in "$l" /usr/lib/*/libnvidia-ml.so.1 /usr/lib/libnvidia-ml.so.1 /usr/lib64/libnvidia-ml.so.1; do
-  [ ! -e "$f" ] || { echo "library $(readlink -f "$f")"; break; }
-done
-grep -hE '^(GPU UUID|Device Minor):' /proc/driver/nvidia/gpus/*/information 2>/dev/null
-echo smi; nvidia-smi --query-gpu=uuid,name,driver_version --format=csv,noheader 2>&1; echo "exit $?"`,
-      );
-      const state = parseState(output);
-      const differences = differencesOf(state);
+      const state = parseState(await container.read(lookScript(indices)));
+      const differences = differencesOf(state, indices, driver);
       if (differences.length === 0) return;
       // No run can change it: it is a failure in check mode, too, where a step before this one would not change anything.
       throw new Failure(
@@ -133,6 +89,62 @@ echo smi; nvidia-smi --query-gpu=uuid,name,driver_version --format=csv,noheader 
     diff: () => [],
     apply: () => Promise.resolve(),
   } satisfies Step<void>;
+}
+
+/** A script that prints what {@linkcode parseState} reads. */
+function lookScript(indices: readonly number[]): Script {
+  const devices = [...indices.map((index) => `/dev/nvidia${index}`), "/dev/nvidiactl", "/dev/nvidia-uvm"];
+  return sh`v=; [ -r /proc/driver/nvidia/version ] && IFS= read -r v </proc/driver/nvidia/version; echo "kernel $v"
+for n in ${devices}; do [ -c "$n" ] || echo "missing $n"; done
+# A number of this one changes with a reboot of the host, and the container may then not open it any more.
+[ ! -c /dev/nvidia-uvm ] || (: </dev/nvidia-uvm) 2>/dev/null || echo 'refused /dev/nvidia-uvm'
+l=$(ldconfig -p 2>/dev/null | sed -n 's/^[[:space:]]*libnvidia-ml\.so\.1 .*=> //p' | head -n 1)
+for f in "$l" /usr/lib/*/libnvidia-ml.so.1 /usr/lib/libnvidia-ml.so.1 /usr/lib64/libnvidia-ml.so.1; do
+  [ ! -e "$f" ] || { echo "library $(readlink -f "$f")"; break; }
+done
+grep -hE '^(GPU UUID|Device Minor):' /proc/driver/nvidia/gpus/*/information 2>/dev/null
+echo smi; nvidia-smi --query-gpu=uuid,name,driver_version --format=csv,noheader 2>&1; echo "exit $?"`;
+}
+
+function differencesOf(state: GpuState, indices: readonly number[], driver: string | undefined): Difference[] {
+  const { kernel, library, devices } = state;
+  return [
+    ...versionDifferences("NVIDIA driver of the host", kernel, driver, "not loaded"),
+    ...devices.map(([path, problem]) => ({ what: path, from: problem, to: "usable" })),
+    ...versionDifferences("NVIDIA libraries inside", library, kernel ?? driver, "missing"),
+    ...seenDifferences(state, indices),
+  ];
+}
+
+function versionDifferences(
+  what: string,
+  found: string | undefined,
+  wanted: string | undefined,
+  none: string,
+): Difference[] {
+  if (found !== undefined && (wanted === undefined || found === wanted)) return [];
+  return [{ what, from: found ?? none, ...(wanted === undefined ? {} : { to: wanted }) }];
+}
+
+/** What differs in the GPUs that `nvidia-smi` lists. */
+function seenDifferences({ nvidiaSmi, uuids }: GpuState, indices: readonly number[]): Difference[] {
+  const what = "nvidia-smi";
+  const lists = (gpus: readonly string[]) => `lists ${countOf(gpus.length)}: ${gpus.join(", ")}`;
+  if (nvidiaSmi.trouble !== "") {
+    return [{ what, from: nvidiaSmi.trouble, to: `lists ${countOf(indices.length)}` }];
+  }
+  const expected = indices.map((index) => uuids.get(index));
+  const seen = nvidiaSmi.gpus.map(({ uuid }) => uuid);
+  // Where the driver does not show all of them, their number has to do.
+  const isRight = expected.every((uuid) => uuid !== undefined)
+    ? JSON.stringify(expected.toSorted()) === JSON.stringify(seen.toSorted())
+    : expected.length === seen.length;
+  if (isRight) return [];
+  return [{
+    what,
+    from: lists(nvidiaSmi.gpus.map(({ name, uuid }) => `${name} (${uuid})`)),
+    to: lists(indices.map((index) => `/dev/nvidia${index} (${uuids.get(index) ?? "?"})`)),
+  }];
 }
 
 function parseState({ text }: Output): GpuState {
@@ -153,18 +165,18 @@ function parseState({ text }: Output): GpuState {
       ...all(/^refused (.*)$/gm).map((path) => [path, "not permitted"] as const),
     ],
     uuids,
-    nvidiaSmi: parseSmi(answer),
+    nvidiaSmi: parseNvidiaSmi(answer),
   };
 }
 
-function parseSmi(answer: string): Smi {
+function parseNvidiaSmi(answer: string): NvidiaSmi {
   const [, said = "", code = "1"] = /^(.*?)\n?exit (\d+)$/s.exec(answer) ?? [];
   const lines = said.split("\n");
-  if (code === "127") return { code: 127, said: "not installed", gpus: [] };
-  if (code !== "0") return { code: Number(code), said: lines[0] || `exit code ${code}`, gpus: [] };
+  if (code === "127") return { code: 127, trouble: "not installed", gpus: [] };
+  if (code !== "0") return { code: Number(code), trouble: lines[0] || `exit code ${code}`, gpus: [] };
   return {
     code: 0,
-    said: "",
+    trouble: "",
     gpus: lines.map((line) => line.split(", ")).filter((fields) => fields.length === 3)
       .map(([uuid = "", name = "", driver = ""]) => ({ uuid, name, driver })),
   };
@@ -186,7 +198,7 @@ function adviceFor({ kernel, library, devices, nvidiaSmi }: GpuState, driver: st
     return "Permit the device's present number to the container (ls -l /dev/nvidia-uvm on the host, lxc.cgroup2.devices.allow in " +
       "its configuration), and restart it";
   }
-  if (library !== kernel || nvidiaSmi.said !== "") {
+  if (library !== kernel || nvidiaSmi.trouble !== "") {
     return `Install the libraries of ${kernel} inside, as the orchestrator's NVIDIA set-up does, without the kernel module`;
   }
   return 'Compare the container\'s devices with its "gpu_assignment": each GPU belongs to one container';
@@ -200,11 +212,12 @@ export interface InDockerSpec {
   readonly count: number;
 }
 
-/** Where it is noted that a container saw its GPUs. */
-const MARKERS = "/var/lib/phoenix_setup/gpu_in_docker";
-
 /** The container that looks for GPUs. */
-const TRIAL = "phoenix_setup_gpu";
+const TRIAL_CONTAINER = "phoenix_setup_gpu";
+/** How long it may take. */
+const TRIAL_TIMEOUT = "5m";
+/** How much is shown of what it has said. */
+const MAX_SHOWN_CHARACTERS = 300;
 
 /**
  * A Docker container with `--gpus all` sees so many GPUs, as `nvidia-smi -L` in it shows. That takes a second or more, so a success
@@ -214,27 +227,23 @@ const TRIAL = "phoenix_setup_gpu";
  *
  * Throws a `TypeError` for what is no image and for a count below 1. A pull and the trial have their bounds: 1 hour and 5 minutes.
  *
- * Requirements, section 2: "Executing commands inside the container".
- *
  * @example
  * ```ts
  * const cuda = inDocker({ image: "nvidia/cuda:12.9.1-base-ubuntu24.04", count: 1 });
  * ```
  */
-export function inDocker(
-  { image, count: wanted }: InDockerSpec,
-): Step {
+export function inDocker({ image, count }: InDockerSpec): Step {
   requireReference(image);
-  if (!Number.isInteger(wanted) || wanted < 1) {
-    throw new TypeError(`Cannot look for ${wanted} GPUs in Docker: expected a whole number from 1 on`);
+  if (!Number.isInteger(count) || count < 1) {
+    throw new TypeError(`Cannot look for ${count} GPUs in Docker: expected a whole number from 1 on`);
   }
-  const marker = `${MARKERS}/${image.replace(/[^\w.-]/g, "_")}`;
-  const digest = digestOf(image, wanted);
+  const marker = `${MARKERS}/gpu_in_docker/${image.replace(/[^\w.-]/g, "_")}`;
+  const fingerprint = fingerprintScript(image, count);
   return {
-    title: `${count([], wanted)} visible in ${image}`,
+    title: `${countOf(count)} visible in ${image}`,
 
     async probe({ container }) {
-      const { text } = await container.read(sh`${digest}; cat ${marker} 2>/dev/null || :`);
+      const { text } = await container.read(sh`${fingerprint}; cat ${marker} 2>/dev/null || :`);
       const [now = "", noted = ""] = text.split("\n");
       return { now, noted };
     },
@@ -243,30 +252,33 @@ export function inDocker(
       now === noted ? [] : [{
         what: "GPUs in Docker",
         from: noted === "" ? "not tried yet" : "not tried with the present driver, image and Docker",
-        to: `${wanted} seen`,
+        to: `${count} seen`,
       }],
 
     async apply(at) {
-      const there = await at.container.read(sh`docker image inspect --format '{{.Id}}' ${image}`, { codes: "any" });
-      if (there.code !== 0) await pull(at, image);
-      // A run that is cut off before this one starts leaves it behind: hence one name, and away with what has it.
-      const output = await at.container.write(
-        sh`docker rm --force ${TRIAL} >/dev/null 2>&1
-docker run --rm --name ${TRIAL} --pull never --gpus all --network none --entrypoint nvidia-smi ${image} -L`,
-        { codes: "any", timeout: "5m" },
-      );
-      const seen = [...output.text.matchAll(/^GPU \d+: .*\(UUID: \S+\)$/gm)].length;
-      if (output.code !== 0 || seen !== wanted) throw unseen(output, image, seen, wanted);
-      await at.container.write(
-        sh`mkdir -p ${MARKERS} && ${digest} >${`${marker}.new`} && mv -f ${`${marker}.new`} ${marker}`,
-      );
+      await requireSeen(at, image, count);
+      await at.container.write(writeMarker(marker, fingerprint));
     },
   } satisfies Step<{ readonly now: string; readonly noted: string }>;
 }
 
+/** Has a container list its GPUs. Throws a {@linkcode Failure} where they are not so many. */
+async function requireSeen(at: Writing, image: string, count: number): Promise<void> {
+  const there = await at.container.read(sh`docker image inspect --format '{{.Id}}' ${image}`, { codes: "any" });
+  if (there.code !== 0) await pull(at, image);
+  // A run that is cut off before this one starts leaves it behind: hence one name, and away with what has it.
+  const output = await at.container.write(
+    sh`docker rm --force ${TRIAL_CONTAINER} >/dev/null 2>&1
+docker run --rm --name ${TRIAL_CONTAINER} --pull never --gpus all --network none --entrypoint nvidia-smi ${image} -L`,
+    { codes: "any", timeout: TRIAL_TIMEOUT },
+  );
+  const seen = [...output.text.matchAll(/^GPU \d+: .*\(UUID: \S+\)$/gm)].length;
+  if (output.code !== 0 || seen !== count) throw failureOfTrial(output, image, seen, count);
+}
+
 /** A hash over all that decides whether a container of the image sees GPUs, which is cheaper to ask for than to try. */
-function digestOf(image: string, wanted: number): Script {
-  return sh`{ echo ${wanted}; cat /proc/driver/nvidia/version
+function fingerprintScript(image: string, count: number): Script {
+  return sh`{ echo ${count}; cat /proc/driver/nvidia/version
   grep -hE '^(Model|Bus Location|Device Minor):' /proc/driver/nvidia/gpus/*/information
   stat -c '%n %t:%T' /dev/nvidia[0-9]* /dev/nvidiactl /dev/nvidia-uvm
   docker image inspect --format '{{.Id}}' ${image}
@@ -277,11 +289,11 @@ function digestOf(image: string, wanted: number): Script {
   cat /var/lib/dpkg/info/docker*.md5sums /var/lib/dpkg/info/*nvidia-container*.md5sums; } 2>/dev/null | sha256sum`;
 }
 
-function unseen(output: Output, image: string, seen: number, wanted: number): Failure {
-  const last = head((output.errorText || output.text).split("\n").at(-1)!, 300);
+function failureOfTrial(output: Output, image: string, seen: number, count: number): Failure {
+  const last = head((output.errorText || output.text).split("\n").at(-1)!, MAX_SHOWN_CHARACTERS);
   const failure = failureOf(
     output,
-    `A container of "${image}" sees ${seen === 0 ? "no GPU" : count([], seen)}, expected ${wanted}${
+    `A container of "${image}" sees ${seen === 0 ? "no GPU" : countOf(seen)}, expected ${count}${
       output.code === 0 ? "" : `: ${last}`
     }`,
   );
@@ -292,6 +304,6 @@ function unseen(output: Output, image: string, seen: number, wanted: number): Fa
   });
 }
 
-function count(list: readonly unknown[], number = list.length): string {
-  return number === 1 ? "1 GPU" : `${number} GPUs`;
+function countOf(gpus: number): string {
+  return gpus === 1 ? "1 GPU" : `${gpus} GPUs`;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type CommandOptions, failureOf, type Output } from "../container/container.ts";
+import { type CommandOptions, type ContainerReader, failureOf, type Output } from "../container/container.ts";
 import type { Step, Writing } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
@@ -39,8 +39,8 @@ interface Known {
 
 /** How long one call of apt may take. */
 const APT_TIMEOUT = "1h";
-/** The time between two tries while another apt or dpkg is at work, in milliseconds. */
-const PAUSE = 1_000;
+/** The time between two tries while another apt or dpkg is at work. */
+const LOCK_PAUSE_MS = 1_000;
 /** Nobody is there to answer, needrestart restarts what has to be, and a changed configuration file stays as it is. */
 const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
 
@@ -57,8 +57,6 @@ const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
  *
  * Throws a `TypeError` for what cannot be the name of a package.
  *
- * Requirements, section 2: "Executing commands inside the container: install software".
- *
  * @example
  * ```ts
  * const tools = packages(["ca-certificates", "curl", "jq=1.6-2.1"]);
@@ -72,48 +70,62 @@ export function packages(names: readonly string[], spec: PackagesSpec = {}): Ste
     throw new TypeError(`Cannot make packages "${state}": expected "present" or "absent"`);
   }
   const wanted = names.map((name) => parse(name, state));
-  const patience = milliseconds(spec.within ?? "10m");
-  const title = `${names.length === 1 ? "package" : "packages"} ${names.join(", ")}${
-    state === "absent" ? " absent" : ""
-  }`;
-
+  const within = milliseconds(spec.within ?? "10m");
+  const title = `${names.length === 1 ? "package" : "packages"} ${names.join(", ")}`;
   return {
-    title,
-
-    async probe({ container }) {
-      // Names without their architecture: of one that is for "all", dpkg-query knows none other.
-      const { code, text } = await container.read(
-        sh`command -v dpkg-query >/dev/null || exit 127
-dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Status}\t\${db:Status-Eflag}\n' ${
-          wanted.map(({ name }) => name)
-        }`,
-        { codes: [0, 1, 127] },
-      );
-      if (code === 127) return [];
-      return text.split("\n").filter((line) => line !== "").map((line) => {
-        const [name = "", architecture = "", version = "", status = "", flag = ""] = line.split("\t");
-        return { name, architecture, version, status, flag };
-      });
-    },
-
+    title: state === "absent" ? `${title} absent` : title,
+    probe: ({ container }) => look(container, wanted),
     diff: (known) => wanted.flatMap((one) => difference(one, known, state)),
-
-    async apply(at, known) {
-      const missing = wanted.filter((one) => difference(one, known, state).length > 0);
-      const queue = { at, deadline: performance.now() + patience, patience };
-      if ((await at.container.read(sh`command -v apt-get`, { codes: [0, 1, 127] })).code !== 0) {
-        throw new Failure(ExitCode.Step, "Cannot manage packages as there is no apt-get inside the container");
-      }
-      if (state === "present") await requireCandidates(queue, missing);
-      at.progress("finishing what dpkg may have left");
-      // Where a package cannot be configured, apt says so below, unless it is the one to be removed.
-      await run(queue, sh`dpkg --force-confold --configure -a`);
-      const output = state === "present" ? await install(queue, missing, known) : await remove(queue, missing, known);
-      if (output.code !== 0) {
-        throw failureOf(output, `apt could not ${state === "present" ? "install" : "remove"} ${listed(missing)}`);
-      }
+    apply(at, known) {
+      const wrong = wanted.filter((one) => difference(one, known, state).length > 0);
+      const queue = { at, deadline: performance.now() + within, within };
+      return state === "present" ? makePresent(queue, wrong, known) : makeAbsent(queue, wrong, known);
     },
   } satisfies Step<readonly Known[]>;
+}
+
+/** What dpkg knows of the packages; nothing where there is no dpkg. */
+async function look(container: ContainerReader, wanted: readonly Wanted[]): Promise<Known[]> {
+  // Names without their architecture: of one that is for "all", dpkg-query knows none other.
+  const { code, text } = await container.read(
+    sh`command -v dpkg-query >/dev/null || exit 127
+dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Status}\t\${db:Status-Eflag}\n' ${
+      wanted.map(({ name }) => name)
+    }`,
+    { codes: [0, 1, 127] },
+  );
+  if (code === 127) return [];
+  return text.split("\n").filter((line) => line !== "").map((line) => {
+    const [name = "", architecture = "", version = "", status = "", flag = ""] = line.split("\t");
+    return { name, architecture, version, status, flag };
+  });
+}
+
+async function makePresent(queue: Queue, missing: readonly Wanted[], known: readonly Known[]): Promise<void> {
+  await requireApt(queue);
+  await requireCandidates(queue, missing);
+  await finishInterrupted(queue);
+  const output = await install(queue, missing, known);
+  if (output.code !== 0) throw failureOf(output, `apt could not install ${listed(missing)}`);
+}
+
+async function makeAbsent(queue: Queue, present: readonly Wanted[], known: readonly Known[]): Promise<void> {
+  await requireApt(queue);
+  await finishInterrupted(queue);
+  const output = await remove(queue, present, known);
+  if (output.code !== 0) throw failureOf(output, `apt could not remove ${listed(present)}`);
+}
+
+async function requireApt({ at }: Queue): Promise<void> {
+  if ((await at.container.read(sh`command -v apt-get`, { codes: [0, 1, 127] })).code !== 0) {
+    throw new Failure(ExitCode.Step, "Cannot manage packages as there is no apt-get inside the container");
+  }
+}
+
+/** Configures what an interrupted dpkg has left. Where that fails, apt says so later, unless it is the package to be removed. */
+async function finishInterrupted(queue: Queue): Promise<void> {
+  queue.at.progress("finishing what an interrupted dpkg may have left");
+  await run(queue, sh`dpkg --force-confold --configure -a`);
 }
 
 function parse(text: string, state: "present" | "absent"): Wanted {
@@ -169,15 +181,17 @@ function listed(wanted: readonly Wanted[]): string {
 /** What calls of apt and dpkg have in common: they queue up behind those of others. */
 interface Queue {
   readonly at: Writing;
+  /** When they give up, by `performance.now`. */
   readonly deadline: number;
-  readonly patience: number;
+  /** How long they wait in all, in milliseconds. */
+  readonly within: number;
 }
 
 /**
  * Runs a command of apt or dpkg, again and again while another one holds a lock that it needs. apt's own
  * `DPkg::Lock::Timeout` knows nothing of the locks of its lists and its archives, and dpkg has no such option.
  */
-async function run({ at, deadline, patience }: Queue, script: Script): Promise<Output> {
+async function run({ at, deadline, within }: Queue, script: Script): Promise<Output> {
   const options: CommandOptions = { codes: "any", timeout: APT_TIMEOUT };
   for (;;) {
     const output = await at.container.write(
@@ -191,12 +205,12 @@ ${script}`,
     if (left <= 0) {
       throw failureOf(
         output,
-        `Waited ${formatDuration(patience)} for another apt or dpkg in vain; it is ${holder}`,
+        `Timed out after ${formatDuration(within)} waiting for another apt or dpkg: ${holder}`,
         ExitCode.Timeout,
       );
     }
     at.progress(`waiting for another apt or dpkg: ${holder}`);
-    await at.pause(Math.min(PAUSE, left));
+    await at.pause(Math.min(LOCK_PAUSE_MS, left));
   }
 }
 
@@ -207,49 +221,62 @@ function lockHolder(errorText: string): string | undefined {
   return process ? `process ${process[1] ?? process[2]}` : "a process that apt does not name";
 }
 
+/** What apt knows of packages. */
+interface Candidates {
+  /** Whether apt's lists are there, and no older than a day. */
+  readonly isFresh: boolean;
+  /** The versions that can be installed, of each wanted package. */
+  readonly versions: ReadonlyMap<Wanted, readonly string[]>;
+  /** The packages that cannot be installed as they are wanted. */
+  readonly unknown: readonly Wanted[];
+}
+
 /** apt takes a name that it does not know for a regular expression, and installs whatever matches: it must know every one. */
 async function requireCandidates(queue: Queue, wanted: readonly Wanted[]): Promise<void> {
   const { at } = queue;
-  const look = async () => {
-    const { text } = await at.container.read(
-      // A list that does not change keeps its time; the folder's is that of the last refreshment, see below.
-      sh`[ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || ls /var/lib/apt/lists | grep _Packages
-apt-cache madison ${wanted.map(fullName)}`,
-      { codes: "any" },
-    );
-    const lines = text.split("\n");
-    const candidates = lines.map((line) => line.split("|").map((field) => field.trim()))
-      .filter((fields) => fields.length === 3);
-    const versions = ({ name, architecture }: Wanted) =>
-      candidates.filter(([of]) => of === name || of === `${name}:${architecture}`).map(([, version]) => version!);
-    return {
-      isFresh: lines.some((line) => line.includes("_Packages")),
-      versions,
-      unknown: wanted.filter((one) =>
-        one.version === undefined ? versions(one).length === 0 : !versions(one).includes(one.version)
-      ),
-    };
-  };
-  let lists = await look();
-  if (lists.isFresh && lists.unknown.length === 0) return;
+  const before = await lookForCandidates(at.container, wanted);
+  if (before.isFresh && before.unknown.length === 0) return;
   at.progress("refreshing the lists of packages");
   // Without the option, apt succeeds when it could not fetch a list. One source that fails need not be the one that matters.
   const refreshed = await run(
     queue,
     sh`apt-get -q -o APT::Update::Error-Mode=any update && touch /var/lib/apt/lists`,
   );
-  lists = await look();
-  const [first] = lists.unknown;
-  if (first === undefined) return;
+  const candidates = await lookForCandidates(at.container, wanted);
+  if (candidates.unknown.length === 0) return;
   if (refreshed.code !== 0) {
-    throw failureOf(refreshed, `apt could not refresh its lists, and does not know ${listed(lists.unknown)}`);
+    throw failureOf(refreshed, `apt could not refresh its lists, and does not know ${listed(candidates.unknown)}`);
   }
-  const versions = lists.versions(first);
-  throw new Failure(
+  throw failureOfUnknown(candidates);
+}
+
+async function lookForCandidates(container: ContainerReader, wanted: readonly Wanted[]): Promise<Candidates> {
+  const { text } = await container.read(
+    // A list that does not change keeps its time; the folder's is that of the last refreshment, by requireCandidates.
+    sh`[ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || ls /var/lib/apt/lists | grep _Packages
+apt-cache madison ${wanted.map(fullName)}`,
+    { codes: "any" },
+  );
+  const lines = text.split("\n");
+  const offers = lines.map((line) => line.split("|").map((field) => field.trim())).filter(({ length }) => length === 3);
+  const versionsOf = ({ name, architecture }: Wanted) =>
+    offers.filter(([of]) => of === name || of === `${name}:${architecture}`).map(([, version]) => version!);
+  const versions = new Map(wanted.map((one) => [one, versionsOf(one)]));
+  const unknown = wanted.filter((one) => {
+    const known = versions.get(one)!;
+    return one.version === undefined ? known.length === 0 : !known.includes(one.version);
+  });
+  return { isFresh: lines.some((line) => line.includes("_Packages")), versions, unknown };
+}
+
+function failureOfUnknown({ unknown, versions }: Candidates): Failure {
+  const first = unknown[0]!;
+  const known = versions.get(first)!;
+  return new Failure(
     ExitCode.Step,
-    versions.length === 0
-      ? `apt knows no package ${listed(lists.unknown.filter((one) => lists.versions(one).length === 0))}`
-      : `apt knows no version "${first.version}" of "${fullName(first)}", but ${[...new Set(versions)].join(", ")}`,
+    known.length === 0
+      ? `apt knows no package ${listed(unknown.filter((one) => versions.get(one)!.length === 0))}`
+      : `apt knows no version "${first.version}" of "${fullName(first)}", but ${[...new Set(known)].join(", ")}`,
     {
       hint: 'Look at the sources in "/etc/apt" inside the container; a virtual package is stated by the name of one ' +
         "that provides it",
@@ -285,7 +312,7 @@ async function remove(queue: Queue, wanted: readonly Wanted[], known: readonly K
   );
   if (others.length > 0) {
     const all = others.map((name) => `"${name}"`).join(", ");
-    throw new Failure(ExitCode.Step, `Cannot remove ${listed(wanted)} as ${all} would have to go, too`, {
+    throw new Failure(ExitCode.Step, `Cannot remove ${listed(wanted)} as ${all} would have to be removed, too`, {
       hint: `State ${all} as absent if that is meant`,
     });
   }

@@ -10,7 +10,8 @@ import type { Difference, RunEvent } from "../events.ts";
 import type { Host } from "../host/host.ts";
 import { absent } from "./absent.ts";
 import { file } from "./file.ts";
-import { block, line } from "./line.ts";
+import { block } from "./block.ts";
+import { line } from "./line.ts";
 import { script } from "./script.ts";
 import { service } from "./service.ts";
 import { tree } from "./tree.ts";
@@ -163,7 +164,7 @@ Deno.test("a script is predicted to run again where a step before would change t
   await take(seen(), [{ ...index(), diff: (state: { digest: string }) => (digest = state.digest, []) } as Step]);
   assertEquals((await take(seen(), [index()])).differences, []);
   const document = (path: string): Step => file(path, { content: "x" });
-  const rerun = [{ what: "has changed since it ran, or something that it works with has" }];
+  const rerun = [{ what: "has changed since its last run, or something that it works with has" }];
   assertEquals((await take(seen(), [document("/srv/documents/a"), index()])).differences, rerun);
   assertEquals((await take(seen(), [document("/srv/other"), index()])).differences, []);
   assertEquals((await take(seen(), [document("/srv/documents/a"), index("once")])).differences, []);

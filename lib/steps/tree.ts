@@ -9,18 +9,17 @@ import type { Reading, Step, Writing } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";
-import { remove } from "./absent.ts";
-import { attributeDifferences, requireHostFile } from "./file.ts";
-import { requireMode, requireOwner, requirePath, requireRemovable } from "./support/path.ts";
 import {
+  attributeDifferences,
   type Attributes,
-  formatBytes,
-  type Parcel,
-  sendAll,
-  type Source,
-  sourceOfHostFile,
-  timeFor,
-} from "./support/transfer.ts";
+  type FoundAttributes,
+  requireMode,
+  requireOwner,
+} from "./support/attributes.ts";
+import { requirePath, requireRemovable } from "./support/path.ts";
+import { remove } from "./support/remove.ts";
+import { requireHostFile, type Source, sourceOfHostFile } from "./support/source.ts";
+import { type FileToSend, formatBytes, sendAll, sizeDifference, timeFor } from "./support/transfer.ts";
 
 /** What a folder has to be. */
 export interface TreeSpec {
@@ -48,11 +47,9 @@ interface Entry {
 }
 
 /** A file or folder that is there. */
-interface Found {
+interface Found extends FoundAttributes {
   readonly size: number;
-  readonly mode: string;
-  readonly owner: readonly [string, string];
-  readonly group: readonly [string, string];
+  /** Missing for a folder. */
   readonly sha256: string | undefined;
 }
 
@@ -65,7 +62,9 @@ interface TreeState {
 }
 
 /** How many differences are told one by one. */
-const TOLD = 40;
+const MAX_DIFFERENCES = 40;
+/** How long a look may take, without what the size of the files adds. */
+const LOOK_TIMEOUT_MS = 60_000;
 
 /**
  * The files and folders of a folder on the host are there, with equal content and these owners and modes. Each file appears whole or
@@ -76,8 +75,6 @@ const TOLD = 40;
  * of a file is replaced).
  *
  * Throws a `TypeError` as {@linkcode file} does, and with `remove` for a folder of the system such as `/usr/lib`.
- *
- * Requirements, section 2: "Copying files".
  *
  * @example
  * ```ts
@@ -91,53 +88,60 @@ export function tree(path: string, spec: TreeSpec): Step {
   requirePath(from, `copy to "${path}" from`);
   for (const mode of [fileMode ?? 0, directoryMode]) requireMode(mode, path);
   for (const one of [owner, group]) requireOwner(one, path);
-
+  const attributesFor = (mode: number | undefined): Attributes => ({
+    owner: String(owner),
+    group: String(group),
+    mode: (mode === undefined ? directoryMode : fileMode ?? ((mode & 0o100) === 0 ? 0o644 : 0o755)).toString(8),
+  });
   return {
     title: `folder ${path}`,
 
     async probe(at) {
-      const entries = await list(at, from, (mode) => ({
-        owner: String(owner),
-        group: String(group),
-        mode: (mode === undefined ? directoryMode : fileMode ?? ((mode & 0o100) === 0 ? 0o644 : 0o755)).toString(8),
-      }));
+      const entries = await list(at, from, attributesFor);
       return { entries, ...await look(at.container, path, entries, spec.remove ?? false) };
     },
 
-    diff({ entries, found, extra }) {
-      const differences = entries.flatMap((entry) => differencesOf(entry, found.get(entry.path)));
-      differences.push(...extra.map((name) => ({ what: name, from: "not on the host" })));
-      const more = differences.length - TOLD;
-      return more <= 1 ? differences : [...differences.slice(0, TOLD), { what: `and ${more} more differences` }];
+    diff(state) {
+      const differences = state.entries.flatMap((entry) => differencesOf(entry, state));
+      differences.push(...state.extra.map((name) => ({ what: name, from: "not on the host" })));
+      const more = differences.length - MAX_DIFFERENCES;
+      return more <= 1
+        ? differences
+        : [...differences.slice(0, MAX_DIFFERENCES), { what: `and ${more} more differences` }];
     },
 
-    async apply(at, { entries, found, extra }) {
-      const differing = entries.filter((entry) => differencesOf(entry, found.get(entry.path)).length > 0);
-      const isDue = (entry: Entry): entry is Entry & Parcel => isOther(entry, found);
-      const files = differing.filter(isDue);
-      // A folder can only be made after the one that it is in, and that is how they are listed.
-      await each(at, path, differing.filter(({ source }) => source === undefined), sh`mkdir -p`);
-      await sendAll(at, path, files);
-      await each(at, path, differing.filter((entry) => entry.source !== undefined && !isDue(entry)));
-      if (extra.length > 0) await remove(at.container, path, extra);
-    },
+    apply: (at, state) => apply(at, path, state),
 
-    changes({ entries, found, extra }) {
-      const differing = entries.filter((entry) => differencesOf(entry, found.get(entry.path)).length > 0);
-      return [
-        ...differing.map((entry) => ({
-          path: entry.path === "." ? path : `${path}/${entry.path}`,
-          content: isOther(entry, found),
-        })),
-        ...extra.map((name) => ({ path: `${path}/${name}`, content: true, goes: true as const })),
-      ];
-    },
+    changes: (state) => [
+      ...differing(state).map((entry) => ({
+        path: entry.path === "." ? path : `${path}/${entry.path}`,
+        content: isToBeSent(entry, state),
+      })),
+      ...state.extra.map((name) => ({ path: `${path}/${name}`, content: true, goes: true as const })),
+    ],
   } satisfies Step<TreeState>;
 }
 
-/** Whether a file has to be sent. */
-function isOther({ path, source }: Entry, found: ReadonlyMap<string, Found>): boolean {
-  return source !== undefined && found.get(path)?.sha256 !== source.sha256;
+async function apply(at: Writing, path: string, state: TreeState): Promise<void> {
+  const entries = differing(state);
+  const folders = entries.filter(({ source }) => source === undefined);
+  const files = entries.filter((entry) => isToBeSent(entry, state));
+  const others = entries.filter((entry) => entry.source !== undefined && !isToBeSent(entry, state));
+  // A folder can only be made after the one that it is in, and that is how they are listed.
+  await setEach(at, path, folders, sh`mkdir -p`);
+  await sendAll(at, path, files);
+  await setEach(at, path, others);
+  if (state.extra.length > 0) await remove(at.container, path, state.extra);
+}
+
+/** The entries that are not as they have to be. */
+function differing(state: TreeState): Entry[] {
+  return state.entries.filter((entry) => differencesOf(entry, state).length > 0);
+}
+
+/** Whether something is a file whose content has to be sent. */
+function isToBeSent(entry: Entry, { found }: Pick<TreeState, "found">): entry is Entry & FileToSend {
+  return entry.source !== undefined && found.get(entry.path)?.sha256 !== entry.source.sha256;
 }
 
 /** What is in a folder on the host, each folder before what is in it, in the order of the names. */
@@ -155,13 +159,7 @@ async function list(
   for (const { name, kind } of children) {
     const original = `${from}/${name}`;
     const inside = path === "." ? name : `${path}/${name}`;
-    // deno-lint-ignore no-control-regex -- these are what is looked for
-    if (/[\0-\x1f\x7f]/.test(name)) {
-      throw new Failure(ExitCode.Step, `Cannot copy ${JSON.stringify(original)} as its name has a control character`);
-    }
-    if (name.endsWith(".phoenix_setup")) {
-      throw new Failure(ExitCode.Step, `Cannot copy "${original}" as files on their way have names like that`);
-    }
+    requireCopyable(name, original);
     if (kind === "folder") {
       entries.push(...await list(at, original, attributesFor, inside));
     } else if (kind === "file") {
@@ -177,6 +175,16 @@ async function list(
   return entries;
 }
 
+function requireCopyable(name: string, path: string): void {
+  // deno-lint-ignore no-control-regex -- these are what is looked for
+  if (/[\0-\x1f\x7f]/.test(name)) {
+    throw new Failure(ExitCode.Step, `Cannot copy ${JSON.stringify(path)} as its name has a control character`);
+  }
+  if (name.endsWith(".phoenix_setup")) {
+    throw new Failure(ExitCode.Step, `Cannot copy "${path}" as files on their way have names like that`);
+  }
+}
+
 /** Looks at all entries at once, and with `all` at what else is there. */
 async function look(
   container: ContainerReader,
@@ -185,9 +193,24 @@ async function look(
   all: boolean,
 ): Promise<Pick<TreeState, "found" | "extra">> {
   const size = entries.reduce((sum, { source }) => sum + (source?.size ?? 0), 0);
+  const { stdout } = await container.read(lookScript(path, all), {
+    stdin: listOf(entries),
+    timeout: timeFor(LOOK_TIMEOUT_MS, size),
+  });
+  const [kind = "", stats = "", hashes = "", ...names] = new TextDecoder().decode(stdout).split("\0");
+  if (kind === "nothing\n") return { found: new Map(), extra: [] };
+  if (kind !== "folder") throw inTheWay(path, kind.trim());
+  const wanted = new Map(entries.map((entry) => [entry.path, entry]));
+  return { found: foundIn(path, stats, hashes, wanted), extra: extraIn(names.slice(0, -1), wanted) };
+}
+
+/**
+ * A script that prints the kind of the folder, and if it is one, what `stat` says of each path on stdin that is there, then the hash of
+ * each regular file among them, and with `all` the paths of all that is there; each part ends with a NUL character.
+ */
+function lookScript(path: string, all: boolean): Script {
   // Only regular files are hashed: a pipe or a device would never end.
-  const { stdout } = await container.read(
-    sh`p=${path}
+  return sh`p=${path}
 if [ -L "$p" ]; then echo a symbolic link; exit
 elif [ ! -e "$p" ]; then echo nothing; exit
 elif [ ! -d "$p" ]; then echo no folder; exit; fi
@@ -198,15 +221,17 @@ printf '%s\n' "$l" | while IFS= read -r f; do
   [ -L "$f" ] || [ ! -f "$f" ] || printf '%s\0' "$f"
 done | xargs -0 -r sha256sum || exit
 printf '\0'
-${all ? sh`find . -mindepth 1 -print0` : sh`:`}`,
-    { stdin: listOf(entries), timeout: timeFor(60_000, size) },
-  );
-  const [kind = "", stats = "", hashes = "", ...names] = new TextDecoder().decode(stdout).split("\0");
-  const found = new Map<string, Found>();
-  if (kind === "nothing\n") return { found, extra: [] };
-  if (kind !== "folder") throw inTheWay(path, kind.trim());
+${all ? sh`find . -mindepth 1 -print0` : sh`:`}`;
+}
 
-  const wanted = new Map(entries.map((entry) => [entry.path, entry]));
+/** What is there of what is wanted. Throws a {@linkcode Failure} where something else is in its place. */
+function foundIn(
+  path: string,
+  stats: string,
+  hashes: string,
+  wanted: ReadonlyMap<string, Entry>,
+): ReadonlyMap<string, Found> {
+  const found = new Map<string, Found>();
   // A line for each regular file, in their order; names are not looked at since `sha256sum` escapes them its own way.
   const hash = hashes.matchAll(/^\\?([0-9a-f]{64}) /gm);
   for (const line of stats.split("\n").slice(0, -1)) {
@@ -228,13 +253,18 @@ ${all ? sh`find . -mindepth 1 -print0` : sh`:`}`,
       sha256,
     });
   }
-  const extra = names.slice(0, -1).map((name) => name.replace(/^\.\//, "")).filter((name) => !wanted.has(name));
-  const gone = new Set(extra);
-  return { found, extra: extra.filter((name) => !gone.has(name.slice(0, name.lastIndexOf("/")))).sort() };
+  return found;
+}
+
+/** What is there and not wanted; of a folder, only the folder itself. */
+function extraIn(paths: readonly string[], wanted: ReadonlyMap<string, Entry>): string[] {
+  const extra = paths.map((path) => path.replace(/^\.\//, "")).filter((path) => !wanted.has(path));
+  const all = new Set(extra);
+  return extra.filter((path) => !all.has(path.slice(0, path.lastIndexOf("/")))).sort();
 }
 
 /** Makes these entries, where `make` says how, and gives them their owner and mode. */
-async function each(at: Writing, path: string, entries: readonly Entry[], make?: Script): Promise<void> {
+async function setEach(at: Writing, path: string, entries: readonly Entry[], make?: Script): Promise<void> {
   for (const [mode, group] of Map.groupBy(entries, ({ attributes }) => attributes.mode)) {
     const { owner, group: ownersGroup } = group[0]!.attributes;
     await at.container.write(
@@ -251,18 +281,15 @@ function listOf(entries: readonly Entry[]): string {
   return entries.map(({ path }) => path === "." ? ".\n" : `./${path}\n`).join("");
 }
 
-function differencesOf({ path, attributes, source }: Entry, found: Found | undefined): Difference[] {
+function differencesOf({ path, attributes, source }: Entry, state: Pick<TreeState, "found">): Difference[] {
   const what = path === "." ? "folder" : path;
+  const found = state.found.get(path);
   if (found === undefined) {
     return [{ what, to: `${source === undefined ? "folder" : formatBytes(source.size)}, mode ${attributes.mode}` }];
   }
   const differences = attributeDifferences(found, attributes, ` of ${what}`);
   if (source === undefined || found.sha256 === source.sha256) return differences;
-  const [from, to] = [formatBytes(found.size), formatBytes(source.size)];
-  return [
-    from === to ? { what: `content of ${what}`, to: `other ${to}` } : { what: `content of ${what}`, from, to },
-    ...differences,
-  ];
+  return [sizeDifference(`content of ${what}`, found.size, source.size), ...differences];
 }
 
 function inTheWay(path: string, found: string): Failure {

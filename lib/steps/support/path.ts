@@ -17,15 +17,20 @@ export function requirePath(path: string, what: string): void {
   const parts = path.split("/");
   const last = parts.at(-1);
   if (
-    !path.startsWith("/") || last === "" || parts.includes(".") || parts.includes("../..") || path.includes("\0") ||
+    !path.startsWith("/") || last === "" || parts.includes(".") || parts.includes("..") || path.includes("\0") ||
     !path.isWellFormed()
   ) {
     throw new TypeError(
       `Cannot ${what} ${
         JSON.stringify(path)
-      }: expected an absolute path without "." and "../.." and without a "/" at its end`,
+      }: expected an absolute path without "." and ".." and without a "/" at its end`,
     );
   }
+}
+
+/** {@linkcode requirePath} for what is on the host. */
+export function requireHostPath(path: string): void {
+  requirePath(path, "use on the host");
 }
 
 /** Like {@linkcode requirePath}, and refuses what no setup may remove: `/etc`, `/usr/lib` and their like. */
@@ -41,25 +46,4 @@ export function requireRemovable(path: string, what: string): void {
 export function concerns(path: string, change: PathChange): boolean {
   return change.path === path || change.path.startsWith(`${path}/`) ||
     (change.goes === true && path.startsWith(`${change.path}/`));
-}
-
-/** Whether only its owner may read a file: its content then does not belong into a log. */
-export function isPrivate(mode: number): boolean {
-  return (mode & 0o044) === 0;
-}
-
-/** Throws a `TypeError` unless `mode` is made of permission bits. */
-export function requireMode(mode: number, path: string): void {
-  if (!Number.isInteger(mode) || mode < 0 || mode > 0o7777) {
-    throw new TypeError(`Cannot use ${mode} as the mode of "${path}": expected permissions such as 0o644`);
-  }
-}
-
-/** Throws a `TypeError` unless `owner` is a name or number that a system can have for a user or group. */
-export function requireOwner(owner: string | number, path: string): void {
-  if (!/^(?:\d+|[A-Za-z_][\w.-]*\$?)$/.test(String(owner))) {
-    throw new TypeError(
-      `Cannot use "${owner}" as an owner of "${path}": expected the name or number of a user or group`,
-    );
-  }
 }

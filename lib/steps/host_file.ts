@@ -1,18 +1,17 @@
 /**
- * Host-level configuration that belongs to the container: all within what the setup declares.
+ * Files on the Proxmox host that belong to the container: all within what the setup declares.
  *
  * @module
  */
 
-import { failureOf, type Output } from "../container/container.ts";
 import { contentDifference } from "../difference.ts";
 import type { Reading, Step } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
-import { type Duration, milliseconds } from "../time.ts";
-import { hasAnswered, silentGuard } from "./command.ts";
-import { blockEditor, type BlockSpec, CannotEdit } from "./line.ts";
-import { isPrivate, requireMode, requirePath } from "./support/path.ts";
+import { blockEditor, type BlockSpec } from "./block.ts";
+import { isPrivate, requireMode } from "./support/attributes.ts";
+import { requireHostPath } from "./support/path.ts";
+import { CannotEdit } from "./support/text_edit.ts";
 
 /** What a file on the host has to be. */
 export interface HostFileSpec {
@@ -33,8 +32,6 @@ interface HostFileState {
  * declares it: `writes: ["/folder"]`, the folder since the file is written beside its place first.
  *
  * Throws a `TypeError` for a path that is not absolute and for a mode that cannot be.
- *
- * Requirements, section 2: "Making host-level configurations specific to this container".
  *
  * @example
  * ```ts
@@ -72,8 +69,6 @@ export function hostFile(path: string, spec: HostFileSpec): Step {
  *
  * Throws a `TypeError` for a path that is not absolute and for a block that cannot be.
  *
- * Requirements, section 2: "Making host-level configurations specific to this container".
- *
  * @example
  * ```ts
  * const name = hostBlock("/etc/hosts", { name: "901", content: "10.0.0.99 portainer\n" });
@@ -107,59 +102,7 @@ export function hostBlock(path: string, spec: BlockSpec): Step {
   } satisfies Step<HostFileState | undefined>;
 }
 
-/** When a program of the host runs, and how long. */
-export interface HostCommandSpec {
-  /** The program is not needed when this one succeeds. After the program it has to. It must change nothing. */
-  readonly unless: readonly [string, ...string[]];
-  /** After this the program is ended and the step fails. Default: 10 minutes. */
-  readonly timeout?: Duration;
-}
-
-/**
- * The effect of a program of the host, as its guard says: not needed when `unless` exits 0, and after it `unless` has to. Programs
- * are absolute paths that the setup declares (`commands: ["/usr/sbin/…"]`); no shell is involved. A guard that is missing, that was
- * killed, or that does not end within 1 minute has not said no: the step fails.
- *
- * Throws a `TypeError` for an empty title and for a program that is no absolute path.
- *
- * Requirements, section 2: "Making host-level configurations specific to this container".
- *
- * @example
- * ```ts
- * const forwarding = hostCommand("IP forwarding", ["/usr/sbin/sysctl", "-w", "net.ipv4.ip_forward=1"], {
- *   unless: ["/usr/bin/grep", "-qx", "1", "/proc/sys/net/ipv4/ip_forward"],
- * });
- * ```
- */
-export function hostCommand(
-  title: string,
-  [program, ...args]: readonly [string, ...string[]],
-  spec: HostCommandSpec,
-): Step {
-  const [guard, ...guardArgs] = spec.unless;
-  if (title === "") throw new TypeError("Cannot run a program of the host without a title");
-  for (const path of [program, guard]) requireHostPath(path);
-  const timeout = milliseconds(spec.timeout ?? "10m");
-  return {
-    title,
-    async probe({ host }) {
-      const output = await host.read(guard, guardArgs);
-      if (!hasAnswered(output.code)) throw silentGuard(`the host's command "${title}"`, output);
-      return output;
-    },
-    diff: ({ code, command }) => code === 0 ? [] : [{ what: `not so yet: ${command}` }],
-    async apply({ host }) {
-      const output = await host.write(program, args, timeout);
-      if (output.code !== 0) throw failureOf(output);
-    },
-  } satisfies Step<Output>;
-}
-
 async function readState({ host }: Reading, path: string): Promise<HostFileState | undefined> {
   const file = await host.file(path);
   return file && { text: await file.text(), mode: file.mode };
-}
-
-function requireHostPath(path: string): void {
-  requirePath(path, "use on the host");
 }

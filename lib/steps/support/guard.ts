@@ -1,0 +1,23 @@
+/**
+ * Guards: commands that tell by their exit code whether something is needed.
+ *
+ * @module
+ */
+
+import { failureOf, type Output } from "../../container/container.ts";
+import { CommandFailed } from "../../errors.ts";
+
+/** Whether an exit code is a guard's answer: neither "cannot be executed", "not found" nor the end by a signal. */
+export function hasAnswered(code: number): boolean {
+  return code !== 126 && code !== 127 && !(code > 128 && code <= 128 + 64);
+}
+
+/** The failure of a guard that said neither yes nor no. `what` is what it guards, as a part of a sentence. */
+export function failureOfGuard(what: string, output: Output): CommandFailed {
+  const { message, evidence } = failureOf(
+    output,
+    `Cannot tell whether ${what} is needed as its guard ended with exit code ${output.code}`,
+  );
+  const hint = "Where the guard's program may be missing, let the guard say so: command -v PROGRAM >/dev/null && …";
+  return new CommandFailed(message, evidence, output.code > 128 ? {} : { hint });
+}
