@@ -58,6 +58,7 @@ export class Engine {
   readonly results: StepResult[] = [];
   readonly #options: EngineOptions;
   readonly #predicted: PathChange[] = [];
+  readonly #changed: PathChange[] = [];
   #running: string | undefined;
 
   /** Creates an engine for one run. */
@@ -125,7 +126,10 @@ export class Engine {
       }
       await step.apply(at, state);
       const left = step.waits ? [] : step.diff(await step.probe(at));
-      if (left.length === 0) return finish("changed", differences);
+      if (left.length === 0) {
+        this.#changed.push(...step.changes?.(state) ?? []);
+        return finish("changed", differences);
+      }
       const message = `Nothing failed, yet it is still not so: ${left.map(describeDifference).join("; ")}`;
       throw lastWrite === undefined ? new Failure(Code.Step, message) : new CommandFailed(message, {
         command: lastWrite.command,
@@ -176,6 +180,7 @@ export class Engine {
       },
       warn: (text) => report({ event: "message", level: "warning", text }),
       predicted: this.#predicted,
+      changed: this.#changed,
       pause,
     };
   }

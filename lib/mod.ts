@@ -45,7 +45,11 @@ export { service, type ServiceSpec } from "./steps/service.ts";
 export { snapshot, type SnapshotSpec } from "./steps/snapshot.ts";
 export { tree, type TreeSpec } from "./steps/tree.ts";
 export type { Alive, WaitOptions } from "./steps/support/poll.ts";
-export { exists, logLine, port, type PortSpec, succeeds, unitActive } from "./steps/waits.ts";
+export { exists } from "./steps/exists.ts";
+export { logLine } from "./steps/log_line.ts";
+export { port, type PortSpec } from "./steps/port.ts";
+export { succeeds } from "./steps/succeeds.ts";
+export { unitActive } from "./steps/unit_active.ts";
 
 // What a step of a setup's own is made of.
 export type { CommandOptions, Container, ContainerReader, Output } from "./container/container.ts";

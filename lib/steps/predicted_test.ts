@@ -108,6 +108,7 @@ async function filesIn(folder: string): Promise<Map<string, { ctime: string; tex
   );
 }
 
+const hash = "0".repeat(64);
 const unit = `LoadState=loaded
 ActiveState=active
 SubState=running
@@ -119,39 +120,58 @@ ActiveEnterTimestamp=Sun 2026-11-22 20:54:42 UTC
 Now=1795384482
 `;
 
-/** A container with a service that runs and has read all that there is, and files that are not there. */
-const running = () =>
-  new StubContainer(on("systemctl show", unit), on(/^p=/, "nothing\n"), on("id=", ""), on("find -H", "x\n"));
+/** A container with a service that runs and has read what is at these paths, and files that are not there. */
+const running = (...paths: string[]) =>
+  new StubContainer(
+    on("systemctl show", unit + paths.map((path) => `read ${hash} ${path}\ncontent ${hash}\n`).join("")),
+    on(/^p=/, "nothing\n"),
+  );
 
 Deno.test("a restart is predicted where a step before would change what the service reads", async () => {
   const restarts = async (path: string, ...restartWith: string[]) =>
-    (await take(running(), [file(path, { content: "x" }), service("app", { restartWith })])).differences;
-  const before = (verb: string, path: string) => [{ what: `${verb}: ${path} would change before` }];
+    (await take(running(...restartWith), [file(path, { content: "x" }), service("app", { restartWith })])).differences;
+  const before = (verb: string, path: string) => [{
+    what: `${verb}: ${path} would be changed by a step before this one`,
+  }];
   assertEquals(await restarts("/etc/app.conf", "/etc/app.conf"), before("restart", "/etc/app.conf"));
   assertEquals(await restarts("/etc/app/sub/conf", "/opt/app", "/etc/app"), before("restart", "/etc/app"));
   for (const other of ["/etc/app.confx", "/etc/app.conf/x", "/etc/ap", "/opt"]) {
     assertEquals(await restarts("/etc/app.conf", other), [], other);
   }
   const reloading = service("app", { restartWith: ["/etc/app.conf"], reload: true });
-  const { differences } = await take(running(), [file("/etc/app.conf", { content: "x" }), reloading]);
+  const { differences } = await take(running("/etc/app.conf"), [file("/etc/app.conf", { content: "x" }), reloading]);
   assertEquals(differences, before("reload", "/etc/app.conf"));
 });
 
 Deno.test("what is in a folder that goes is predicted to change", async () => {
-  const app = () => new StubContainer(on(/^p=/, "a folder\n"), on("systemctl show", unit), on("id=", ""));
-  const reading = (path: string) => service("app", { restartWith: [path] });
-  const restart = [{ what: "restart: /etc/app/conf would change before" }];
-  assertEquals((await take(app(), [absent("/etc/app"), reading("/etc/app/conf")])).differences, restart);
-  assertEquals((await take(app(), [absent("/etc/app"), reading("/etc/app.conf")])).differences, []);
+  const reads = async (path: string) => {
+    const inputs = `read ${hash} ${path}\ncontent ${hash}\n`;
+    const container = new StubContainer(on(/^p=/, "a folder\n"), on("systemctl show", unit + inputs));
+    return (await take(container, [absent("/etc/app"), service("app", { restartWith: [path] })])).differences;
+  };
+  const restart = [{ what: "restart: /etc/app/conf would be changed by a step before this one" }];
+  assertEquals(await reads("/etc/app/conf"), restart);
+  assertEquals(await reads("/etc/app.conf"), []);
 });
 
 Deno.test("nothing is predicted of steps that would change nothing, or that come later", async () => {
   const app = () => service("app", { restartWith: ["/etc/app.conf"] });
   const gone = absent("/etc/app.conf");
-  assertEquals((await take(running(), [gone, app()])).differences, []);
+  assertEquals((await take(running("/etc/app.conf"), [gone, app()])).differences, []);
   const later: Step[] = [app(), file("/etc/app.conf", { content: "x" })];
-  const { predicted } = await take(running(), later);
+  const { predicted } = await take(running("/etc/app.conf"), later);
   assertEquals(predicted, [{ path: "/etc/app.conf", content: true }]);
+  // Whose it is, and who may read it, is nothing that a service reads.
+  const stat = "file 600 0 root 0 root 1 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\n";
+  const readable = new StubContainer(
+    on(/^p=/, stat),
+    on("systemctl show", `${unit}read ${hash} /etc/app.conf\ncontent ${hash}\n`),
+  );
+  const steps = [file("/etc/app.conf", { content: "x" }), app()];
+  assertEquals(await take(readable, steps), {
+    differences: [],
+    predicted: [{ path: "/etc/app.conf", content: false }],
+  });
 });
 
 Deno.test("a script is predicted to run again where a step before would change the content of an input", async () => {

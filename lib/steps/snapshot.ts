@@ -10,15 +10,22 @@ import { isLocked, type PctResult } from "../container/pct.ts";
 import { stoppedMarker } from "../host/paths.ts";
 import { sh } from "../shell.ts";
 import { type Duration, milliseconds } from "../time.ts";
-import { waitUntil } from "./support/poll.ts";
+import { type Poll, pollUntil } from "./support/poll.ts";
 
 /** How a snapshot is taken. */
 export interface SnapshotSpec {
-  /** What `pct listsnapshot` shows beside the name. */
+  /** What `pct listsnapshot` shows beside the name. Default: nothing. */
   readonly description?: string;
   /** How long each of stopping, taking the snapshot, starting and getting ready may take. Default: 10 minutes. */
   readonly within?: Duration;
 }
+
+/** How long a container is asked to shut down before it is stopped by force, at the most. */
+const MAX_SHUTDOWN_MS = 120_000;
+/** The longest time between two tries of a `pct` for which the container is locked. */
+const LOCK_PAUSE = "5s";
+/** How long a look may take whether systemd has started. */
+const READY_TIMEOUT = "30s";
 
 /**
  * A snapshot of this name is there, taken once: the container is shut down, the snapshot taken, the container started and waited
@@ -29,8 +36,6 @@ export interface SnapshotSpec {
  * Names as Proxmox has them: a letter, then letters, digits, `_` and `-`, 2 to 40 characters, not `current` and not `vzdump`.
  *
  * Throws a `TypeError` for any other name.
- *
- * Requirements, section 2: "Making host-level configurations specific to this container".
  *
  * @example
  * ```ts
@@ -48,28 +53,35 @@ export function snapshot(name: string, spec: SnapshotSpec = {}): Step {
     title: `snapshot ${name}`,
     probe: (at) => isTaken(at, name),
     diff: (taken) => taken ? [] : [{ what: "snapshot", to: name }],
-    async apply(at) {
-      const marker = stoppedMarker(at.container.ctid);
-      // The note comes first: from here on, whoever finds the container stopped knows that it was this program.
-      await at.host.writeFile(marker, `stopped for the snapshot "${name}"\n`, 0o644);
-      let failure: unknown;
-      try {
-        await stop(at, within);
-        const description = spec.description === undefined ? [] : ["--description", spec.description];
-        await persist(at, "snapshot", [name, ...description], within);
-      } catch (error) {
-        failure = error;
-      }
-      try {
-        await start(at, within);
-        await at.host.removeFile(marker);
-      } catch (error) {
-        if (failure === undefined || !(error instanceof Failure)) throw error;
-        throw new Failure(error.exitCode, `${error.message}; before that: ${messageOf(failure)}`, { cause: failure });
-      }
-      if (failure !== undefined) throw failure;
-    },
+    apply: (at) => takeWhileStopped(at, name, spec.description, within),
   } satisfies Step<boolean>;
+}
+
+/** Stops the container, takes the snapshot, and starts the container again, whatever has failed until then. */
+async function takeWhileStopped(
+  at: Writing,
+  name: string,
+  description: string | undefined,
+  within: number,
+): Promise<void> {
+  const marker = stoppedMarker(at.container.ctid);
+  // The note comes first: from here on, whoever finds the container stopped knows that it was this program.
+  await at.host.writeFile(marker, `stopped for the snapshot "${name}"\n`, 0o644);
+  let failure: unknown;
+  try {
+    await stop(at, within);
+    await pct(at, "snapshot", [name, ...(description === undefined ? [] : ["--description", description])], within);
+  } catch (error) {
+    failure = error;
+  }
+  try {
+    await start(at, within);
+    await at.host.removeFile(marker);
+  } catch (error) {
+    if (failure === undefined || !(error instanceof Failure)) throw error;
+    throw new Failure(error.exitCode, `${error.message}; before that: ${messageOf(failure)}`, { cause: failure });
+  }
+  if (failure !== undefined) throw failure;
 }
 
 /**
@@ -82,59 +94,63 @@ async function isTaken({ host, container: { ctid } }: Reading, name: string): Pr
   if (config === undefined) {
     throw new Failure(ExitCode.Step, `Cannot look for the snapshot "${name}" as there is no "${path}"`);
   }
-  const part = config.split(/^(?=\[)/m).find((part) => part.startsWith(`[${name}]\n`));
-  const state = part && /^snapstate: (\S+)$/m.exec(part)?.[1];
-  if (state === undefined) return part !== undefined;
+  const section = config.split(/^(?=\[)/m).find((section) => section.startsWith(`[${name}]\n`));
+  const state = section && /^snapstate: (\S+)$/m.exec(section)?.[1];
+  if (state === undefined) return section !== undefined;
   throw new Failure(
     ExitCode.Step,
-    `The snapshot "${name}" is not whole: Proxmox has it in the state "${state}", as the host may have gone down meanwhile`,
+    `The snapshot "${name}" is incomplete: Proxmox has it in the state "${state}", perhaps as the host went down meanwhile`,
     {
-      hint: "Unless somebody is at it right now, remove it, and run this again: " +
+      hint: "Unless Proxmox is at work on it right now, remove it, and run this again: " +
         `pct delsnapshot ${ctid} ${name} --force`,
     },
   );
 }
 
-async function statusOf(host: Reading["host"]): Promise<string> {
-  const result = await host.pctStatus();
-  const status = /^status: (\w+)$/m.exec(result.stdout)?.[1];
-  if (result.code !== 0 || status === undefined) throw failed("status", result);
-  return status;
-}
-
 async function stop(at: Writing, within: number): Promise<void> {
   at.progress("shutting down");
   // What does not end when it is asked has to be forced before our own time is up.
-  const seconds = String(Math.ceil(Math.min(within / 2, 120_000) / 1000));
-  await persist(at, "shutdown", ["--timeout", seconds, "--forceStop", "1"], within);
-  // An HA-managed container is only asked to stop.
-  await waitUntil(at, "the container to stop", await statusOf(at.host), {
+  const seconds = String(Math.ceil(Math.min(within / 2, MAX_SHUTDOWN_MS) / 1000));
+  await pct(at, "shutdown", ["--timeout", seconds, "--forceStop", "1"], within);
+  const stopped: Poll<string> = {
+    subject: "the container to stop",
     look: () => statusOf(at.host),
-    done: (status) => status === "stopped",
-    seen: (status) => `status: ${status}`,
-  }, { within });
+    isDone: (status) => status === "stopped",
+    describe: (status) => `status: ${status}`,
+  };
+  // An HA-managed container is only asked to stop.
+  await pollUntil(at, stopped, await stopped.look(), { within });
 }
 
 /** Starts the container, and waits until it can be worked with. */
 async function start(at: Writing, within: number): Promise<void> {
   at.progress("starting");
   // Also where it runs: an HA-managed container was only asked to stop, and may do so later unless it is asked to run.
-  await persist(at, "start", [], within);
-  await waitUntil(at, "the container to be ready", "not asked yet", {
-    look: () => readiness(at),
-    done: (state) => state === "ready",
-    seen: (state) => state,
-  }, { within });
+  await pct(at, "start", [], within);
+  const ready: Poll<string> = {
+    subject: "the container to be ready",
+    look: () => readinessOf(at),
+    isDone: (state) => state === "ready",
+    describe: (state) => state,
+  };
+  await pollUntil(at, ready, "not asked yet", { within });
+}
+
+async function statusOf(host: Reading["host"]): Promise<string> {
+  const result = await host.pctStatus();
+  const status = /^status: (\w+)$/m.exec(result.stdout)?.[1];
+  if (result.code !== 0 || status === undefined) throw failureOfPct("status", result);
+  return status;
 }
 
 /** `pct start` returns long before services and network are up. */
-async function readiness({ container }: Reading): Promise<string> {
+async function readinessOf({ container }: Reading): Promise<string> {
   try {
     const { text } = await container.read(
       sh`command -v systemctl >/dev/null || exit 0; systemctl is-system-running 2>&1`,
-      { codes: "any", timeout: "30s" },
+      { codes: "any", timeout: READY_TIMEOUT },
     );
-    // It is there before it can be asked.
+    // systemd is there before it can be asked.
     return /^(?:initializing|starting|unknown|failed to connect)/i.test(text) ? `systemd: ${text}` : "ready";
   } catch (error) {
     if (!(error instanceof SessionLost)) throw error;
@@ -143,29 +159,29 @@ async function readiness({ container }: Reading): Promise<string> {
 }
 
 /** Runs a `pct` that takes the container's locks, again and again while somebody else has them. */
-async function persist(
+async function pct(
   at: Writing,
   subcommand: Parameters<Writing["host"]["pctWrite"]>[0],
   args: readonly string[],
   within: number,
 ): Promise<void> {
-  const run = () => at.host.pctWrite(subcommand, args, within);
-  const locked = ({ code, stderr }: PctResult) => code !== 0 && isLocked(stderr);
-  let last = await run();
-  await waitUntil(at, `the lock of the container, for "pct ${subcommand}"`, last, {
-    look: async () => last = await run(),
-    done: (result) => !locked(result),
-    seen: ({ stderr }) => stderr.trim(),
+  let last = await at.host.pctWrite(subcommand, args, within);
+  const unlocked: Poll<PctResult> = {
+    subject: `the lock of the container, for "pct ${subcommand}"`,
+    look: async () => last = await at.host.pctWrite(subcommand, args, within),
+    isDone: ({ code, stderr }) => code === 0 || !isLocked(stderr),
+    describe: ({ stderr }) => stderr.trim(),
     // To turn away from a `pct` that works would be to start the next one beside it.
-    lastLook: within,
-  }, { within, interval: "5s" });
+    maxLastLookMs: within,
+  };
+  await pollUntil(at, unlocked, last, { within, interval: LOCK_PAUSE });
   if (last.code === 0) return;
   // What is so already is no failure.
   if (/already running|not running/.test(last.stderr) && subcommand !== "snapshot") return;
-  throw failed(subcommand, last);
+  throw failureOfPct(subcommand, last);
 }
 
-function failed(subcommand: string, { code, stdout, stderr }: PctResult): Failure {
+function failureOfPct(subcommand: string, { code, stdout, stderr }: PctResult): Failure {
   const said = (stderr || stdout).trim();
   return code === undefined
     ? new Failure(ExitCode.Timeout, `"pct ${subcommand}" did not end in time; it was left to itself`, {

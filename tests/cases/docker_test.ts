@@ -242,7 +242,7 @@ END`);
     const [before] = (await id()).split(" ");
     const [checked, done] = await checkAndRun(testHost, await setup("two"), state);
     assertEquals([checked.code, outcomes(checked)], [10, ["would change", "unchanged", "would change"]]);
-    assertStringIncludes(checked.stdout, "restart: /etc/app would change before");
+    assertStringIncludes(checked.stdout, "restart: /etc/app would be changed by a step before this one");
     assertEquals([done.code, outcomes(done)], [0, ["changed", "unchanged", "changed"]], done.stdout + done.stderr);
     assertStringIncludes(done.stdout, "restart: /etc/app has changed since its last start");
     assertEquals((await id()).split(" ")[0], before);

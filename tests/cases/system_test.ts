@@ -71,7 +71,7 @@ testOnHost("packages: absent, right, of a wrong version, no longer wanted", asyn
   await t.step("no longer wanted: removed, unless something else needs it", async () => {
     const refused = await run(testHost, `await ensure(packages(["libcurl4"], { state: "absent" }));`);
     assertEquals(refused.code, 4);
-    assertStringIncludes(refused.stderr, 'Cannot remove "libcurl4" as "curl" would have to go, too');
+    assertStringIncludes(refused.stderr, 'Cannot remove "libcurl4" as "curl" would have to be removed, too');
     assertStringIncludes(await versions(testHost, "curl", "libcurl4"), "libcurl4 7.88.1-10+deb12u15 installed");
     const absent = `await ensure(packages(["htop"], { state: "absent" }));`;
     assertStringIncludes((await check(testHost, absent)).stdout, "package htop: 3.2.2-2 (to go)");
@@ -95,7 +95,7 @@ testOnHost("packages: other people's apt, interrupted dpkg, failing sources, unk
     );
     const late = await run(testHost, `await ensure(packages(["less"], { within: "500ms" }));`);
     assertEquals(late.code, 5);
-    assertMatch(late.stderr, /Waited 500 ms for another apt or dpkg in vain; it is process \d+/);
+    assertMatch(late.stderr, /Timed out after 500 ms waiting for another apt or dpkg: process \d+/);
     const waiting = run(testHost, `await ensure(packages(["nano"]));`, "--verbose");
     for (let log = ""; !/waiting for another apt or dpkg: process \d+/.test(log);) {
       log = await Deno.readTextFile(testHost.host.logFile);
@@ -206,7 +206,7 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
       "skipped",
     ]);
     for (
-      const line of ["unit: 200 bytes, mode 644", "at boot: not started -> started", "state: not-found -> running"]
+      const line of ["unit: 200 bytes, mode 644", "at boot: disabled -> enabled", "state: not-found -> running"]
     ) {
       assertStringIncludes(predicted.stdout.replace(/unit: \d+/, "unit: 200"), line);
     }
@@ -223,7 +223,7 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
 
   // Each group is mended by one run: a service that was started has to live on for a while, which is waited for.
   const wrong: [damage: string, difference: string][][] = [[
-    ["systemctl stop app; systemctl disable app 2>/dev/null", "at boot: not started -> started"],
+    ["systemctl stop app; systemctl disable app 2>/dev/null", "at boot: disabled -> enabled"],
   ], [
     ["rm /etc/app.conf", "restart: /etc/app.conf has changed since its last start"],
     ["echo two >/etc/app.conf", "- two"],
@@ -373,7 +373,10 @@ await ensure(port(9443, { from: "host", address: "10.0.0.99" }));
     assertEquals([code, stderr], [0, ""]);
     const closed = await run(testHost, `await ensure(port(9444, { within: "300ms" }));`);
     assertEquals(closed.code, 5);
-    assertStringIncludes(closed.stderr, "Waited 300 ms for port 9444 to be open in vain; seen last: nothing listens");
+    assertStringIncludes(
+      closed.stderr,
+      "Timed out after 300 ms waiting for port 9444 to be open; last seen: nothing listens",
+    );
   });
 
   await t.step("a unit that has failed ends every wait for it at once", async () => {
@@ -383,10 +386,10 @@ await ensure(port(9443, { from: "host", address: "10.0.0.99" }));
     const why = "has failed: exit code 3";
     for (
       const [body, message] of [
-        [`unitActive("bad", { within: "1h" })`, `Waiting for unit "bad.service" is pointless: it ${why}`],
+        [`unitActive("bad", { within: "1h" })`, `Stopped waiting for the unit "bad.service", which ${why}`],
         [
           `exists("/opt/never", { within: "1h", while: unitActive("bad") })`,
-          `Waiting for /opt/never to be there is pointless: the unit "bad.service" ${why}`,
+          `Stopped waiting for /opt/never to be there: the unit "bad.service" ${why}`,
         ],
       ]
     ) {
@@ -406,7 +409,7 @@ await ensure(port(9443, { from: "host", address: "10.0.0.99" }));
     await testHost.inside("systemctl restart once");
     const { code, stderr } = await run(testHost, `await ensure(logLine("once", "ready", { within: "300ms" }));`);
     assertEquals(code, 5);
-    assertStringIncludes(stderr, "seen last: nothing");
+    assertStringIncludes(stderr, "last seen: nothing");
   });
 
   await t.step("a container that is stopped meanwhile is waited for, and the log says so", async () => {
