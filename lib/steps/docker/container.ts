@@ -53,8 +53,6 @@ interface ContainerState {
  *
  * Throws a `TypeError` for what Docker would not take, or would take for something else.
  *
- * Requirements, section 2: "Running specific applications or scripts inside the container".
- *
  * @example
  * ```ts
  * const registry = container("registry", {
@@ -317,8 +315,6 @@ function unclear({ command, code, stderr }: Output, message?: string): Failure {
  * name. What an interrupted replacement left as `<name>_previous` goes with it.
  *
  * Throws a `TypeError` for what is no name of a container.
- *
- * Requirements, section 2: "Running specific applications or scripts inside the container".
  *
  * @example
  * ```ts

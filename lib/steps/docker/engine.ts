@@ -19,8 +19,6 @@ const LEAST_FREE = 512 * 1024 * 1024;
  *
  * An engine that is not installed, or that fails for another reason than that it is still starting, is an error at once.
  *
- * Requirements, section 2: "Waiting for services".
- *
  * @example
  * ```ts
  * const ready = engine();

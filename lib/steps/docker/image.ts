@@ -65,8 +65,6 @@ export interface ImageSpec {
  *
  * Throws a `TypeError` for what is no name of an image.
  *
- * Requirements, section 2: "Pulling/Loading Docker Images".
- *
  * @example
  * ```ts
  * import { setup } from "../../run/setup.ts";
@@ -175,8 +173,6 @@ interface LoadedState {
  * archives that are only in OCI layout, without a `manifest.json`.
  *
  * Throws a `TypeError` for what is no name of an image, or one with a digest.
- *
- * Requirements, section 2: "Pulling/Loading Docker Images".
  *
  * @example
  * ```ts

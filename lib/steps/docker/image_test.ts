@@ -5,6 +5,7 @@ import { Output } from "../../container/container.ts";
 import { CommandFailed, ExitCode, SessionLost } from "../../errors.ts";
 import type { HostFile } from "../../host/host.ts";
 import { Secret } from "../../secret.ts";
+import { FakeDocker } from "../../../tests/support/fake_docker.ts";
 import { hostFileOf, imageFiles, tar } from "../../../tests/fixtures/image_archive.ts";
 import type { ImageInfo } from "./engine.ts";
 import { image, loadedImage } from "./image.ts";
@@ -14,7 +15,32 @@ const missing = { code: 1, stderr: "Error response from daemon: No such image: a
 const there = '[{"Id":"sha256:1"}]';
 const refused = (stderr: string) => ({ code: 1, stderr: `Error response from daemon: ${stderr}` });
 
-// Requirements, section 2: "Pulling/Loading Docker Images".
+Deno.test("an image is pulled where it is missing, and left alone where it is there", async () => {
+  const docker = new FakeDocker();
+  const there = new StubContainer(docker.rule);
+  assertEquals([(await ensure(image("app:2"), there)).outcome, there.writes], ["unchanged", []]);
+
+  docker.images.clear();
+  const pulls: Rule = (script, _verb, { onOutput }) => {
+    if (script.display === "docker pull app:2") {
+      onOutput?.(new TextEncoder().encode("a: Waiting\nb: Pull complete\n"), "stdout");
+    }
+    return undefined;
+  };
+  const missing = new StubContainer(pulls, docker.rule);
+  const { outcome, differences, events } = await ensure(image("app:2"), missing);
+  assertEquals([outcome, differences, missing.writes], ["changed", [{ what: "image", to: "app:2" }], [
+    "docker pull app:2",
+  ]]);
+  const progress = events.flatMap((event) => event.event === "step progress" ? [event.text] : []);
+  assertEquals(progress, ["pulling", "b: Pull complete"]);
+
+  // Exit code 0 and no image is a failure.
+  docker.images.clear();
+  const idle = new StubContainer(on("docker pull", "Done"), docker.rule);
+  await assertRejects(() => ensure(image("app:2"), idle), StepFailed, "still not so: image: app:2");
+});
+
 Deno.test("a failure of the network that may pass is tried again, with a longer pause each time", async () => {
   const passing = [
     'Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout',
@@ -66,7 +92,7 @@ Deno.test("without 512 MiB to spare nothing is pulled", async () => {
   assertEquals(stub.writes, []);
 });
 
-// DESIGN 4: a secret travels on stdin, never in any argument list; DESIGN of this step: nothing of it stays.
+// A secret travels on stdin, never in any argument list, and nothing of it stays.
 Deno.test("a login has its token on stdin, a folder that goes, and the registry of the image", async () => {
   const registries: [reference: string, stated: string | undefined, login: string][] = [
     ["app:1", undefined, "docker login --username phoenix --password-stdin >/dev/null"],

@@ -15,8 +15,6 @@ import { missing } from "./engine.ts";
  *
  * Throws a `TypeError` for what is no name of a network, and for one that Docker always has.
  *
- * Requirements, section 2: "Running specific applications or scripts inside the container".
- *
  * @example
  * ```ts
  * const models = network("models");
