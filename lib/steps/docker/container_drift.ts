@@ -10,21 +10,20 @@ import { formatDuration } from "../../time.ts";
 import { type ContainerInfo, type DeviceRequest, isAnonymous, type NotedHealthCheck } from "./container_info.ts";
 import {
   byNumber,
+  type DesiredContainer,
   type DockerContainerSpec,
   gpuNames,
-  type NormalizedSpec,
   portKey,
   reveal,
 } from "./container_options.ts";
-import type { ImageInfo } from "./engine.ts";
+import type { ContainerState } from "./container_state.ts";
 
-/** In what a container differs from its specification; only a new one can mend that. `image` is the one that it should have. */
+/** In what a container that is there differs from what it has to be, so that only a new one can mend it. */
 export function driftOf(
-  current: ContainerInfo,
-  image: ImageInfo | undefined,
-  spec: DockerContainerSpec,
-  { ports, volumes, shmSize, health }: NormalizedSpec,
+  { current, image }: Pick<ContainerState, "current" | "image">,
+  { spec, normalized: { ports, volumes, shmSize, health } }: DesiredContainer,
 ): Difference[] {
+  if (current === undefined) return [];
   const { Config, HostConfig } = current;
   const differences: Difference[] = [];
   const compare = (what: string, from: string, to: string) => {

@@ -3,7 +3,8 @@ import { ensure, type FakeContainer, FakeDocker, take } from "../../../tests/sup
 import { StubContainer } from "../../../tests/support/stubs.ts";
 import type { Difference } from "../../events.ts";
 import { Secret } from "../../secret.ts";
-import { container, type DockerContainerSpec } from "./container.ts";
+import { container } from "./container.ts";
+import type { DockerContainerSpec } from "./container_options.ts";
 import type { DeviceRequest } from "./container_info.ts";
 
 type Drift = [

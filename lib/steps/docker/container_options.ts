@@ -12,6 +12,9 @@ import type { NotedHealthCheck } from "./container_info.ts";
 import { requireReference } from "./engine.ts";
 import { PREDEFINED, requireNetworkName } from "./network.ts";
 
+/** How long a container may take to run where the setup does not say. */
+const DEFAULT_START_TIMEOUT = "2m";
+
 /** What a Docker container has to be. Only what is stated counts as a difference; `docker run` has the same names. */
 export interface DockerContainerSpec {
   /** The image, pulled where it is missing. */
@@ -79,19 +82,30 @@ export interface NormalizedSpec {
   readonly health: NotedHealthCheck | undefined;
 }
 
-/** Reads the specification of a container. Throws a `TypeError` for what Docker would not take, or would take for something else. */
-export function readSpec(name: string, spec: DockerContainerSpec): NormalizedSpec {
+/** A container as it has to be. */
+export interface DesiredContainer {
+  readonly name: string;
+  readonly spec: DockerContainerSpec;
+  readonly normalized: NormalizedSpec;
+  /** How long it may take to run, and to be healthy where it has a health check, in milliseconds. */
+  readonly startTimeoutMs: number;
+}
+
+/** Reads what a container has to be. Throws a `TypeError` for what Docker would not take, or would take for something else. */
+export function readSpec(name: string, spec: DockerContainerSpec): DesiredContainer {
   requireContainerName(name);
   requireReference(spec.image);
-  const ports = spec.ports?.map(parsePort);
-  const volumes = spec.volumes?.map(parseVolume);
   for (const [variable, value] of Object.entries(spec.environment ?? {})) requireVariable(variable, value);
   requireGpus(spec.gpus);
   requireNetworks(spec.networks);
-  const shmSize = spec.shmSize === undefined ? undefined : bytesOf(spec.shmSize);
-  const health = spec.health === undefined ? undefined : healthOf(spec.health);
   for (const path of spec.restartWith ?? []) requirePath(path, `restart the container "${name}" with`);
-  return { ports, volumes, shmSize, health };
+  const normalized = {
+    ports: spec.ports?.map(parsePort),
+    volumes: spec.volumes?.map(parseVolume),
+    shmSize: spec.shmSize === undefined ? undefined : bytesOf(spec.shmSize),
+    health: spec.health === undefined ? undefined : healthOf(spec.health),
+  };
+  return { name, spec, normalized, startTimeoutMs: milliseconds(spec.within ?? DEFAULT_START_TIMEOUT) };
 }
 
 /** The command that creates a container, what it reads, and those that have to follow before the container is started. */

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { type FakeContainer, FakeDocker, take } from "../../../tests/support/fake_docker.ts";
 import type { Difference } from "../../events.ts";
 import { Secret } from "../../secret.ts";
-import { absent, container, type DockerContainerSpec } from "./container.ts";
+import { absent, container } from "./container.ts";
+import type { DockerContainerSpec } from "./container_options.ts";
 import type { DeviceRequest, NotedHealthCheck } from "./container_info.ts";
 
 type Case = [

@@ -5,7 +5,8 @@ import { StepFailed } from "../../engine.ts";
 import type { CommandFailed } from "../../errors.ts";
 import { Secret } from "../../secret.ts";
 import type { Step } from "../../step.ts";
-import { absent, container, type DockerContainerSpec } from "./container.ts";
+import { absent, container } from "./container.ts";
+import type { DockerContainerSpec } from "./container_options.ts";
 import { image } from "./image.ts";
 
 const SPEC = { image: "app:2" } satisfies DockerContainerSpec;

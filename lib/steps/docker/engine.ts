@@ -81,6 +81,11 @@ export async function inspect<T>(container: Reading["container"], script: Script
   throw failureOf(output);
 }
 
+/** The objects that a `docker … inspect --format '{{json .}}'` printed, one a line, among other lines. */
+export function inspectedObjects<T>(output: Output): T[] {
+  return output.text.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as T);
+}
+
 /** The lines in which Docker, whatever its version, says that something is not there. */
 export function missing(output: Output): string[] {
   return output.errorText.split("\n").filter((line) =>

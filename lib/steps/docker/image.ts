@@ -19,6 +19,7 @@ import {
   familiarName,
   type ImageConfig,
   type ImageInfo,
+  inspectedObjects,
   inspectImage,
   missing,
   requireReference,
@@ -199,9 +200,7 @@ export function loadedImage(reference: string, { archive: path }: LoadedImageSpe
       sh`docker image inspect --format '{{json .}}' ${[reference, ...wanted.ids]}`,
       { codes: [0, 1] },
     );
-    const infos = output.text.split("\n").filter((line) => line.startsWith("{")).map((line) =>
-      JSON.parse(line) as ImageInfo
-    );
+    const infos = inspectedObjects<ImageInfo>(output);
     if (infos.length + missing(output).length < wanted.ids.length + 1) throw failureOf(output);
     return {
       archive,

@@ -12,7 +12,8 @@ import { StepFailed } from "../../engine.ts";
 import { CommandFailed, ExitCode, SessionLost } from "../../errors.ts";
 import type { Difference } from "../../events.ts";
 import type { Step } from "../../step.ts";
-import { absent, container, type DockerContainerSpec } from "./container.ts";
+import { absent, container } from "./container.ts";
+import type { DockerContainerSpec } from "./container_options.ts";
 
 const SPEC = { image: "app:2" } satisfies DockerContainerSpec;
 

@@ -10,7 +10,9 @@ import {
 import { StubContainer } from "../../../tests/support/stubs.ts";
 import { StepFailed } from "../../engine.ts";
 import type { Difference } from "../../events.ts";
-import { container, type DockerContainerSpec, running } from "./container.ts";
+import { container } from "./container.ts";
+import type { DockerContainerSpec } from "./container_options.ts";
+import { running } from "./running.ts";
 
 const SPEC = { image: "app:2" } satisfies DockerContainerSpec;
 
