@@ -14,7 +14,7 @@ import { type Script, sh } from "../../shell.ts";
 import { formatDuration } from "../../time.ts";
 import { requirePath } from "../support/path.ts";
 import { formatBytes, timeFor } from "../support/transfer.ts";
-import { type ArchivedImage, type ImageArchive, readImageArchive } from "./archive.ts";
+import { type ArchivedImage, type ImageArchive, readImageArchive } from "./image_archive.ts";
 import {
   familiarName,
   type ImageConfig,

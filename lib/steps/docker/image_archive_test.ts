@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { ExitCode, Failure } from "../../errors.ts";
 import type { HostFile } from "../../host/host.ts";
 import { digestOf, hostFileOf, imageFiles, tar, type TarFile } from "../../../tests/fixtures/image_archive.ts";
-import { readImageArchive } from "./archive.ts";
+import { readImageArchive } from "./image_archive.ts";
 
 const read = (files: TarFile[]) => readImageArchive(hostFileOf(tar(files)));
 const gzip = (bytes: Uint8Array<ArrayBuffer>) =>

@@ -1,0 +1,230 @@
+/**
+ * The files of a tar archive on the host, in whatever way tar writes them; as it is or compressed by gzip.
+ *
+ * This is not left to a library, since those that there are take an archive as a stream: they would read all of it in every run,
+ * where here the file is opened again behind what is long, and an archive of any size takes milliseconds.
+ *
+ * @module
+ */
+
+import type { HostFile } from "../../host/host.ts";
+
+/** Of what blocks an archive is made, in bytes. */
+const BLOCK_BYTES = 512;
+/** The content of a file that is larger than this, in bytes, is not read. */
+const MAX_CONTENT_BYTES = 4 * 1024 * 1024;
+/** What is longer than this, in bytes, is quicker passed over by opening the file again behind it than by reading it. */
+const MIN_SEEK_BYTES = 4 * 1024 * 1024;
+
+/** How the formats of compression that `docker load` knows begin. */
+const COMPRESSED = { gzip: [0x1f, 0x8b], zstd: [0x28, 0xb5, 0x2f, 0xfd], bzip2: [0x42, 0x5a, 0x68], xz: [0xfd, 0x37] };
+
+/** What is wrong with an archive, to follow "as". */
+export class InvalidTar extends Error {
+  /** What to do about it, where that is known. */
+  readonly hint: string | undefined;
+
+  /** Says what is wrong, and what to do about it. */
+  constructor(message: string, hint?: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/** A regular file of an archive. */
+export interface TarFile {
+  /** Its path, without `./` and `/` in front. */
+  readonly name: string;
+  /** Missing where it is larger than 4 MiB. */
+  readonly content: Uint8Array<ArrayBuffer> | undefined;
+  /** Where it ends in the archive, uncompressed, in bytes. */
+  readonly end: number;
+}
+
+/** Reads the regular files of an archive, one after the other. Throws an {@linkcode InvalidTar} for one that is damaged or none. */
+export async function* readTar(file: HostFile): AsyncGenerator<TarFile> {
+  const isCompressed = await isGzip(file);
+  const bytes = isCompressed ? new ByteReader(decompressed(file)) : new ByteReader(file.chunks(), file);
+  try {
+    yield* filesOf(bytes);
+  } catch (error) {
+    // The decompressor throws this.
+    if (error instanceof TypeError && isCompressed) throw new InvalidTar(`it is damaged: ${error.message}`);
+    throw error;
+  } finally {
+    await bytes.cancel();
+  }
+}
+
+async function isGzip(file: HostFile): Promise<boolean> {
+  const start = await firstBytes(file);
+  if (start.length === 0) throw new InvalidTar("it is empty");
+  const compression = Object.entries(COMPRESSED).find(([, magic]) => magic.every((byte, i) => start[i] === byte))?.[0];
+  if (compression !== undefined && compression !== "gzip") {
+    throw new InvalidTar(`it is compressed with ${compression}`, "Unpack it first, or compress it with gzip");
+  }
+  return compression === "gzip";
+}
+
+async function firstBytes(file: HostFile): Promise<Uint8Array> {
+  const bytes = new ByteReader(file.chunks());
+  try {
+    return await bytes.read(4);
+  } finally {
+    await bytes.cancel();
+  }
+}
+
+function decompressed(file: HostFile): AsyncIterable<Uint8Array> {
+  // A stream takes chunks ahead of their turn, in which these may have another content already.
+  const copies = async function* () {
+    for await (const chunk of file.chunks()) yield chunk.slice();
+  };
+  return ReadableStream.from(copies()).pipeThrough(new DecompressionStream("gzip"));
+}
+
+/** Reads by numbers of bytes, whatever the chunks are. */
+class ByteReader {
+  /** How many bytes were read or skipped. */
+  position = 0;
+  readonly #file: HostFile | undefined;
+  #chunks: AsyncIterator<Uint8Array>;
+  #chunk: Uint8Array = new Uint8Array(0);
+
+  /** With the `file` that the chunks are of, what is long is not read. */
+  constructor(chunks: AsyncIterable<Uint8Array>, file?: HostFile) {
+    this.#chunks = chunks[Symbol.asyncIterator]();
+    this.#file = file;
+  }
+
+  /** So many bytes; fewer where the stream ends before. */
+  async read(count: number): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(count);
+    let at = 0;
+    await this.#take(count, (part) => {
+      bytes.set(part, at);
+      at += part.length;
+    });
+    return bytes.subarray(0, at);
+  }
+
+  /** Passes over so many bytes. The answer is how many there were. */
+  async skip(count: number): Promise<number> {
+    if (this.#file === undefined || count < MIN_SEEK_BYTES) return await this.#take(count, () => {});
+    await this.cancel();
+    const there = Math.min(count, this.#file.size - this.position);
+    this.position += there;
+    this.#chunk = new Uint8Array(0);
+    this.#chunks = this.#file.chunks(this.position)[Symbol.asyncIterator]();
+    return there;
+  }
+
+  async cancel(): Promise<void> {
+    // What went wrong with the source was thrown already.
+    await this.#chunks.return?.().catch(() => {});
+  }
+
+  async #take(count: number, onPart: (part: Uint8Array) => void): Promise<number> {
+    let left = count;
+    while (left > 0) {
+      if (this.#chunk.length === 0) {
+        const { value, done } = await this.#chunks.next();
+        if (done) break;
+        this.#chunk = value;
+      }
+      const part = this.#chunk.subarray(0, left);
+      this.#chunk = this.#chunk.subarray(part.length);
+      onPart(part);
+      left -= part.length;
+      this.position += part.length;
+    }
+    return count - left;
+  }
+}
+
+/** What an extended header says of the entry after it. */
+interface ExtendedHeader {
+  readonly name?: string;
+  readonly size?: number;
+}
+
+async function* filesOf(bytes: ByteReader): AsyncGenerator<TarFile> {
+  const truncated = () => new InvalidTar(`it is cut off after ${bytes.position} bytes`);
+  const content = async (size: number) => {
+    const all = await bytes.read(size);
+    if (all.length < size || await bytes.skip(padding(size)) < padding(size)) throw truncated();
+    return all;
+  };
+  let extended: ExtendedHeader = {};
+  for (;;) {
+    const header = await bytes.read(BLOCK_BYTES);
+    const start = bytes.position - header.length;
+    // Docker itself does not insist on the two empty blocks at the end.
+    if (header.length === 0 && start > 0) return;
+    if (header.length === BLOCK_BYTES && header.every((byte) => byte === 0)) return;
+    if (header.length < BLOCK_BYTES || !isHeader(header)) {
+      if (start === 0) throw new InvalidTar("it is no tar archive");
+      throw header.length < BLOCK_BYTES ? truncated() : new InvalidTar(`it is damaged at byte ${start}`);
+    }
+    const kind = String.fromCharCode(header[156]!);
+    const size = extended.size ?? numberIn(header, 124, 12);
+    const isSmall = size <= MAX_CONTENT_BYTES;
+    if (kind === "L" && isSmall) {
+      extended = { ...extended, name: textIn(await content(size), 0, size) };
+      continue;
+    }
+    if (kind === "x" && isSmall) {
+      extended = { ...extended, ...parseExtendedHeader(await content(size)) };
+      continue;
+    }
+    const name = (extended.name ?? nameIn(header)).replace(/^\.?\/+/, "");
+    extended = {};
+    // The other kinds, such as links and folders, have no content.
+    const isFile = kind === "0" || kind === "\0" || kind === "7";
+    const found = isFile && isSmall ? await content(size) : undefined;
+    if (!found && await bytes.skip(size + padding(size)) < size + padding(size)) throw truncated();
+    if (isFile) yield { name, content: found, end: bytes.position };
+  }
+}
+
+function padding(size: number): number {
+  return (BLOCK_BYTES - size % BLOCK_BYTES) % BLOCK_BYTES;
+}
+
+function isHeader(header: Uint8Array): boolean {
+  const sum = header.reduce((sum, byte, at) => sum + (at >= 148 && at < 156 ? 0x20 : byte), 0);
+  return sum === numberIn(header, 148, 8);
+}
+
+function nameIn(header: Uint8Array): string {
+  const isUstar = textIn(header, 257, 5) === "ustar" && header[262] === 0;
+  const prefix = isUstar ? textIn(header, 345, 155) : "";
+  return `${prefix === "" ? "" : `${prefix}/`}${textIn(header, 0, 100)}`;
+}
+
+function textIn(bytes: Uint8Array, from: number, length: number): string {
+  const field = bytes.subarray(from, from + length);
+  const end = field.indexOf(0);
+  return new TextDecoder().decode(end === -1 ? field : field.subarray(0, end));
+}
+
+/** A number in octal digits or, where these do not suffice, as for a layer of 8 GiB, in binary with its first bit set. */
+function numberIn(header: Uint8Array, from: number, length: number): number {
+  const field = header.subarray(from, from + length);
+  if ((field[0]! & 0x80) === 0) return Number.parseInt(textIn(field, 0, length).trim() || "0", 8);
+  return field.reduce((number, byte, at) => number * 256 + (at === 0 ? byte & 0x7f : byte), 0);
+}
+
+/** The records `length key=value` of an extended header, as far as they matter. */
+function parseExtendedHeader(bytes: Uint8Array): ExtendedHeader {
+  const found: { name?: string; size?: number } = {};
+  for (let at = 0; at < bytes.length;) {
+    const length = Number.parseInt(textIn(bytes, at, 20), 10);
+    if (!(length > 0)) break;
+    const [, key, value] = /^\d+ ([^=]*)=(.*)\n$/s.exec(textIn(bytes, at, length)) ?? [];
+    if (key === "path") found.name = value!;
+    if (key === "size") found.size = Number(value);
+    at += length;
+  }
+  return found;
+}
