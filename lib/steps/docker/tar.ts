@@ -148,26 +148,20 @@ interface ExtendedHeader {
   readonly size?: number;
 }
 
+/** The kinds of entries that have no content, whatever their size says: links, devices, folders and pipes. */
+const KINDS_WITHOUT_CONTENT = new Set(["1", "2", "3", "4", "5", "6"]);
+
 async function* filesOf(bytes: ByteReader): AsyncGenerator<TarFile> {
-  const truncated = () => new InvalidTar(`it is cut off after ${bytes.position} bytes`);
   const content = async (size: number) => {
     const all = await bytes.read(size);
-    if (all.length < size || await bytes.skip(padding(size)) < padding(size)) throw truncated();
+    if (all.length < size || await bytes.skip(padding(size)) < padding(size)) throw truncatedAt(bytes);
     return all;
   };
   let extended: ExtendedHeader = {};
-  for (;;) {
-    const header = await bytes.read(BLOCK_BYTES);
-    const start = bytes.position - header.length;
-    // Docker itself does not insist on the two empty blocks at the end.
-    if (header.length === 0 && start > 0) return;
-    if (header.length === BLOCK_BYTES && header.every((byte) => byte === 0)) return;
-    if (header.length < BLOCK_BYTES || !isHeader(header)) {
-      if (start === 0) throw new InvalidTar("it is no tar archive");
-      throw header.length < BLOCK_BYTES ? truncated() : new InvalidTar(`it is damaged at byte ${start}`);
-    }
+  for (let header; (header = await nextHeader(bytes)) !== undefined;) {
     const kind = String.fromCharCode(header[156]!);
-    const size = extended.size ?? numberIn(header, 124, 12);
+    const size = KINDS_WITHOUT_CONTENT.has(kind) ? 0 : extended.size ?? numberIn(header, 124, 12);
+    if (!(Number.isSafeInteger(size) && size >= 0)) throw damagedAt(bytes.position - BLOCK_BYTES);
     const isSmall = size <= MAX_CONTENT_BYTES;
     if (kind === "L" && isSmall) {
       extended = { ...extended, name: textIn(await content(size), 0, size) };
@@ -177,14 +171,45 @@ async function* filesOf(bytes: ByteReader): AsyncGenerator<TarFile> {
       extended = { ...extended, ...parseExtendedHeader(await content(size)) };
       continue;
     }
+    if (kind === "S") await skipSparseMap(bytes, header);
     const name = (extended.name ?? nameIn(header)).replace(/^\.?\/+/, "");
     extended = {};
-    // The other kinds, such as links and folders, have no content.
     const isFile = kind === "0" || kind === "\0" || kind === "7";
     const found = isFile && isSmall ? await content(size) : undefined;
-    if (!found && await bytes.skip(size + padding(size)) < size + padding(size)) throw truncated();
+    if (!found && await bytes.skip(size + padding(size)) < size + padding(size)) throw truncatedAt(bytes);
     if (isFile) yield { name, content: found, end: bytes.position };
   }
+}
+
+/** The next header; `undefined` at the end of the archive. */
+async function nextHeader(bytes: ByteReader): Promise<Uint8Array | undefined> {
+  const header = await bytes.read(BLOCK_BYTES);
+  const start = bytes.position - header.length;
+  // Docker itself does not insist on the two empty blocks at the end.
+  if (header.length === 0 && start > 0) return undefined;
+  if (header.length === BLOCK_BYTES) {
+    if (isHeader(header)) return header;
+    if (header.every((byte) => byte === 0)) return undefined;
+  }
+  if (start === 0) throw new InvalidTar("it is no tar archive");
+  throw header.length < BLOCK_BYTES ? truncatedAt(bytes) : damagedAt(start);
+}
+
+/** Passes over what tells where the parts of a sparse file belong, of which a header has room for four: it is no content. */
+async function skipSparseMap(bytes: ByteReader, header: Uint8Array): Promise<void> {
+  for (let more = header[482] !== 0; more;) {
+    const map = await bytes.read(BLOCK_BYTES);
+    if (map.length < BLOCK_BYTES) throw truncatedAt(bytes);
+    more = map[504] !== 0;
+  }
+}
+
+function truncatedAt({ position }: ByteReader): InvalidTar {
+  return new InvalidTar(`it is cut off after ${position} bytes`);
+}
+
+function damagedAt(position: number): InvalidTar {
+  return new InvalidTar(`it is damaged at byte ${position}`);
 }
 
 function padding(size: number): number {
@@ -208,10 +233,17 @@ function textIn(bytes: Uint8Array, from: number, length: number): string {
   return new TextDecoder().decode(end === -1 ? field : field.subarray(0, end));
 }
 
-/** A number in octal digits or, where these do not suffice, as for a layer of 8 GiB, in binary with its first bit set. */
+/**
+ * A number in octal digits or, where these do not suffice, as for a layer of 8 GiB, in binary with its first bit set. `NaN` for
+ * anything else, such as a negative number, which has its second bit set as well.
+ */
 function numberIn(header: Uint8Array, from: number, length: number): number {
   const field = header.subarray(from, from + length);
-  if ((field[0]! & 0x80) === 0) return Number.parseInt(textIn(field, 0, length).trim() || "0", 8);
+  if ((field[0]! & 0x80) === 0) {
+    const digits = textIn(field, 0, length).trim();
+    return /^[0-7]*$/.test(digits) ? Number.parseInt(digits || "0", 8) : NaN;
+  }
+  if ((field[0]! & 0x40) !== 0) return NaN;
   return field.reduce((number, byte, at) => number * 256 + (at === 0 ? byte & 0x7f : byte), 0);
 }
 
@@ -221,9 +253,10 @@ function parseExtendedHeader(bytes: Uint8Array): ExtendedHeader {
   for (let at = 0; at < bytes.length;) {
     const length = Number.parseInt(textIn(bytes, at, 20), 10);
     if (!(length > 0)) break;
-    const [, key, value] = /^\d+ ([^=]*)=(.*)\n$/s.exec(textIn(bytes, at, length)) ?? [];
+    // Without a value, the header's own counts.
+    const [, key, value] = /^\d+ ([^=]*)=(.+)\n$/s.exec(textIn(bytes, at, length)) ?? [];
     if (key === "path") found.name = value!;
-    if (key === "size") found.size = Number(value);
+    if (key === "size") found.size = /^\d+$/.test(value!) ? Number(value) : NaN;
     at += length;
   }
   return found;
