@@ -7,7 +7,7 @@
 import { assertEquals } from "@std/assert";
 import type { Step } from "../../lib/step.ts";
 import type { ContainerInfo, DeviceRequest, NotedHealthCheck } from "../../lib/steps/docker/container_info.ts";
-import type { ImageInfo } from "../../lib/steps/docker/engine.ts";
+import type { ImageInfo } from "../../lib/steps/docker/image_info.ts";
 import { withSteppingClock } from "./clock.ts";
 import { type Answer, ensure as ensureStep, type Rule, StubContainer } from "./stubs.ts";
 

@@ -9,7 +9,7 @@ import { type Script, sh } from "../../shell.ts";
 import { type Duration, milliseconds } from "../../time.ts";
 import { requirePath } from "../support/path.ts";
 import type { NotedHealthCheck } from "./container_info.ts";
-import { requireReference } from "./engine.ts";
+import { requireReference } from "./image_info.ts";
 import { PREDEFINED, requireNetworkName } from "./network.ts";
 
 /** How long a container may take to run where the setup does not say. */

@@ -11,7 +11,8 @@ import { sh } from "../../shell.ts";
 import { concerns } from "../support/path.ts";
 import type { ContainerInfo } from "./container_info.ts";
 import type { DesiredContainer } from "./container_options.ts";
-import { type ImageInfo, inspectedObjects, missing } from "./engine.ts";
+import { inspectedObjects, missing } from "./engine.ts";
+import type { ImageInfo } from "./image_info.ts";
 
 /** Where it is noted what a container has read at its start. */
 export const MARKERS = "/var/lib/phoenix_setup/docker";

@@ -8,11 +8,14 @@ import { failureOf, type Output } from "../../container/container.ts";
 import type { Reading, Step } from "../../step.ts";
 import { ExitCode, Failure } from "../../errors.ts";
 import { type Script, sh } from "../../shell.ts";
+import { head } from "../../text.ts";
 
-/** How long the engine may take to answer after the container's start. */
-const ENGINE_TIMEOUT = 60_000;
+/** How long the engine may take to answer after its service was started, in milliseconds. */
+const ENGINE_TIMEOUT_MS = 60_000;
 /** What must be free below Docker's data before anything is fetched or replaced, in bytes. */
-const LEAST_FREE = 512 * 1024 * 1024;
+const MIN_FREE_BYTES = 512 * 1024 * 1024;
+/** How much is shown of a line that Docker wrote, in characters. */
+const MAX_LINE_LENGTH = 300;
 
 /**
  * The Docker engine answers. Where it does not, its service is started and waited for, for a minute.
@@ -42,35 +45,13 @@ export function engine(): Step {
       while ((output = await look(at)).code !== 0) {
         // Only an engine that is still on its way is worth waiting for.
         if (!/cannot connect to the docker daemon/i.test(output.errorText)) throw failureOf(output);
-        if (performance.now() - started > ENGINE_TIMEOUT) {
+        if (performance.now() - started > ENGINE_TIMEOUT_MS) {
           throw failureOf(output, "The Docker engine did not answer within 1 min", ExitCode.Timeout);
         }
         await at.pause(1_000);
       }
     },
   } satisfies Step<Output>;
-}
-
-/** The part of `docker image inspect` that is used. */
-export interface ImageInfo {
-  readonly Id: string;
-  readonly RepoTags?: readonly string[] | null;
-  readonly RootFS?: { readonly Layers?: readonly string[] | null } | null;
-  readonly Config?: ImageConfig | null;
-}
-
-/** The part of an image's configuration that is used. */
-export interface ImageConfig {
-  readonly Env?: readonly string[] | null;
-  readonly [key: string]: unknown;
-}
-
-/** The image of this name, or `undefined` where Docker says that there is none. */
-export async function inspectImage(
-  container: Reading["container"],
-  reference: string,
-): Promise<ImageInfo | undefined> {
-  return await inspect<ImageInfo>(container, sh`docker image inspect ${reference}`);
 }
 
 /** Runs a `docker … inspect`: the object, or `undefined` where Docker says that there is none. */
@@ -94,7 +75,7 @@ export function missing(output: Output): string[] {
 }
 
 /** Throws a {@linkcode Failure} unless `needed` bytes, 512 MiB by default, are free where Docker keeps its data. */
-export async function requireSpace({ container }: Reading, needed = LEAST_FREE): Promise<void> {
+export async function requireSpace({ container }: Reading, needed = MIN_FREE_BYTES): Promise<void> {
   const output = await container.read(
     sh`d=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
 [ -d "$d" ] || d=/
@@ -116,21 +97,7 @@ df -Pk "$d" | tail -n 1`,
   );
 }
 
-/**
- * Throws a `TypeError` unless this can be the name of an image: `name`, `name:tag`, `registry:5000/name@sha256:…`. An id can, too.
- */
-export function requireReference(reference: string): void {
-  if (!/^[A-Za-z0-9][\w./:@-]*$/.test(reference)) {
-    throw new TypeError(
-      `Cannot use ${
-        JSON.stringify(reference)
-      } as an image: expected a name with a tag or a digest, such as "busybox:1.37"`,
-    );
-  }
-}
-
-/** A name of an image as Docker shows it: `busybox:latest` for `docker.io/library/busybox`. */
-export function familiarName(reference: string): string {
-  const name = reference.replace(/^(?:index\.)?docker\.io\//, "").replace(/^library\/(?=[^/]+$)/, "");
-  return /[:@][^/]*$/.test(name) ? name : `${name}:latest`;
+/** The last line of what a command of Docker said, which is where it says what went wrong. */
+export function lastLine(output: Output): string {
+  return head((output.errorText || output.text).split("\n").at(-1)!, MAX_LINE_LENGTH) || `exit code ${output.code}`;
 }

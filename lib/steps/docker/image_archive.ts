@@ -6,8 +6,8 @@
 
 import { ExitCode, Failure } from "../../errors.ts";
 import type { HostFile } from "../../host/host.ts";
-import { familiarName, type ImageConfig } from "./engine.ts";
-import { InvalidTar, readTar } from "./tar.ts";
+import { familiarName, type ImageConfig } from "./image_info.ts";
+import { InvalidArchive, readTar } from "./tar.ts";
 
 /** An image in an archive. */
 export interface ArchivedImage {
@@ -34,6 +34,8 @@ export interface ImageArchive {
 
 /** How much is kept in memory of the small files of an archive, in bytes. */
 const MAX_METADATA_BYTES = 64 * 1024 * 1024;
+/** How deep indexes can be in one another. */
+const MAX_INDEX_DEPTH = 4;
 
 /**
  * Reads what an archive has: of `docker save`, old or new, of builders, or in OCI layout; as it is or compressed by gzip. It is read
@@ -47,11 +49,11 @@ export async function readImageArchive(file: HostFile): Promise<ImageArchive> {
     for await (const { name, content, end } of readTar(file)) {
       size = Math.max(size, end);
       if (content !== undefined) metadata.add(name, content);
-      if (LAST.has(name) && metadata.complete) break;
+      if (COMPLETING_FILES.has(name) && metadata.complete) break;
     }
     return { ...await metadata.images(), size };
   } catch (error) {
-    if (!(error instanceof InvalidTar)) throw error;
+    if (!(error instanceof InvalidArchive)) throw error;
     throw new Failure(ExitCode.Step, `Cannot load images from "${file.path}" as ${error.message}`, {
       hint: error.hint ?? "Save the image again: docker save -o FILE IMAGE",
     });
@@ -59,31 +61,7 @@ export async function readImageArchive(file: HostFile): Promise<ImageArchive> {
 }
 
 /** The files with which the description of the images can become complete. */
-const LAST = new Set(["manifest.json", "index.json"]);
-
-/** What `manifest.json` has for each image. */
-interface ManifestItem {
-  readonly Config: string;
-  readonly RepoTags?: readonly string[] | null;
-}
-
-/** How an index or a manifest refers to a file. */
-interface Descriptor {
-  readonly digest: string;
-  readonly annotations?: Readonly<Record<string, string>> | null;
-}
-
-/** A manifest, or an index of several. */
-interface Manifest {
-  readonly manifests?: readonly Descriptor[];
-  readonly config?: Descriptor;
-}
-
-/** The configuration file of an image. */
-interface ConfigFile {
-  readonly config?: ImageConfig | null;
-  readonly rootfs?: { readonly diff_ids?: readonly string[] | null };
-}
+const COMPLETING_FILES = new Set(["manifest.json", "index.json"]);
 
 /** The small files of an archive, among which those are that describe its images. */
 class MetadataFiles {
@@ -93,74 +71,78 @@ class MetadataFiles {
   add(name: string, content: Uint8Array<ArrayBuffer>): void {
     this.#sum += content.length;
     if (this.#sum > MAX_METADATA_BYTES) {
-      throw new InvalidTar("it has too many small files for an archive of images");
+      throw new InvalidArchive("it has too many small files for an archive of images");
     }
     this.#files.set(name, content);
   }
 
   /** Whether nothing that is still to come can tell more. */
   get complete(): boolean {
-    const items = this.#files.has("manifest.json") ? this.#items() : undefined;
-    if (items === undefined || !this.#files.has("index.json")) return false;
-    return items.every(({ Config }) => this.#files.has(Config)) &&
-      this.#descriptors().every((top) =>
-        this.#digestsBelow(top).digests.every((digest) => this.#files.has(blobName(digest)))
-      );
+    if (!this.#files.has("manifest.json") || !this.#files.has("index.json")) return false;
+    return this.#items().every(({ Config }) => this.#files.has(Config)) &&
+      this.#manifests().every(({ digests }) => digests.every((digest) => this.#files.has(blobName(digest))));
   }
 
   /** The images that these files describe. */
   async images(): Promise<Pick<ImageArchive, "images" | "layout">> {
-    const manifests = this.#descriptors().map((descriptor) => ({ descriptor, ...this.#digestsBelow(descriptor) }));
-    const images: ArchivedImage[] = [];
-    if (this.#files.has("manifest.json")) {
-      for (const { Config, RepoTags } of this.#items()) {
+    const layout = this.#files.has("manifest.json") ? "docker" : "oci";
+    const images = layout === "docker" ? await this.#dockerImages() : this.#ociImages();
+    if (images.length > 0) return { images, layout };
+    throw new InvalidArchive("it has no images: neither manifest.json nor index.json names one");
+  }
+
+  async #dockerImages(): Promise<ArchivedImage[]> {
+    const manifests = this.#manifests();
+    return await Promise.all(
+      this.#items().map(async ({ Config, RepoTags }) => {
         const id = await this.#digestOf(Config);
         const own = manifests.filter(({ configs }) => configs.includes(id));
-        const config = own.length === 0 ? this.#json<ConfigFile>(Config) : undefined;
-        images.push({
+        const { config, rootfs } = own.length > 0
+          ? {}
+          : this.#json(Config, isConfigFile, "the configuration of an image");
+        return {
           names: (RepoTags ?? []).map(familiarName),
           ids: [...new Set([id, ...own.flatMap(({ digests }) => digests)])],
-          ...(config === undefined
-            ? {}
-            : { legacy: { layers: config.rootfs?.diff_ids ?? [], config: config.config ?? {} } }),
-        });
-      }
-    } else {
-      for (const [digest, same] of Map.groupBy(manifests, ({ descriptor }) => descriptor.digest)) {
-        const { digests, configs } = same[0]!;
-        images.push({
-          names: same.flatMap(({ descriptor }) => nameOf(descriptor) ?? []),
-          ids: [...new Set([digest, ...digests, ...configs])],
-        });
-      }
-    }
-    if (images.length > 0) return { images, layout: this.#files.has("manifest.json") ? "docker" : "oci" };
-    throw new InvalidTar("it has no images: neither manifest.json nor index.json names one");
+          ...(own.length > 0 ? {} : { legacy: { layers: rootfs?.diff_ids ?? [], config: config ?? {} } }),
+        };
+      }),
+    );
+  }
+
+  #ociImages(): ArchivedImage[] {
+    return [...Map.groupBy(this.#manifests(), ({ top }) => top.digest)].map(([digest, same]) => {
+      const { digests, configs } = same[0]!;
+      return {
+        names: same.flatMap(({ top }) => nameOf(top) ?? []),
+        ids: [...new Set([digest, ...digests, ...configs])],
+      };
+    });
   }
 
   #items(): readonly ManifestItem[] {
-    const items = this.#json<unknown>("manifest.json");
-    if (!Array.isArray(items) || !items.every((item) => typeof item?.Config === "string")) {
-      throw new InvalidTar("its manifest.json is not one of Docker's");
-    }
-    return items as ManifestItem[];
+    return this.#json("manifest.json", isListOf(isManifestItem), "one of Docker's");
   }
 
-  #descriptors(): readonly Descriptor[] {
-    return this.#files.has("index.json") ? this.#json<Manifest>("index.json").manifests ?? [] : [];
+  /** What `index.json` refers to, with the digests below it. */
+  #manifests(): readonly ({ readonly top: Descriptor } & Digests)[] {
+    if (!this.#files.has("index.json")) return [];
+    return (this.#manifest("index.json").manifests ?? []).map((top) => ({ top, ...this.#digestsBelow(top) }));
   }
 
-  /** The digests of a manifest, or of an index and all manifests in it, and those of the configurations that they name. */
-  #digestsBelow({ digest }: Descriptor, depth = 0): { digests: string[]; configs: string[] } {
+  #digestsBelow({ digest }: Descriptor, depth = 0): Digests {
     const name = blobName(digest);
     // An archive of one platform leaves the others out.
-    if (!this.#files.has(name) || depth > 4) return { digests: [digest], configs: [] };
-    const { manifests = [], config } = this.#json<Manifest>(name);
-    const below = manifests.map((descriptor) => this.#digestsBelow(descriptor, depth + 1));
+    if (!this.#files.has(name) || depth > MAX_INDEX_DEPTH) return { digests: [digest], configs: [] };
+    const { manifests, config } = this.#manifest(name);
+    const below = (manifests ?? []).map((descriptor) => this.#digestsBelow(descriptor, depth + 1));
     return {
       digests: [digest, ...below.flatMap(({ digests }) => digests)],
-      configs: [...config === undefined ? [] : [config.digest], ...below.flatMap(({ configs }) => configs)],
+      configs: [...config ? [config.digest] : [], ...below.flatMap(({ configs }) => configs)],
     };
+  }
+
+  #manifest(name: string): Manifest {
+    return this.#json(name, isManifest, "an index or manifest of OCI");
   }
 
   async #digestOf(name: string): Promise<string> {
@@ -168,20 +150,89 @@ class MetadataFiles {
     return `sha256:${new Uint8Array(hash).toHex()}`;
   }
 
-  #json<T>(name: string): T {
+  #json<T>(name: string, isRight: (value: unknown) => value is T, what: string): T {
+    let value: unknown;
     try {
-      return JSON.parse(new TextDecoder().decode(this.#file(name))) as T;
+      value = JSON.parse(new TextDecoder().decode(this.#file(name)));
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
-      throw new InvalidTar(`its ${name} is not JSON: ${error.message}`);
+      throw new InvalidArchive(`its ${name} is not JSON: ${error.message}`);
     }
+    if (isRight(value)) return value;
+    throw new InvalidArchive(`its ${name} is not ${what}`);
   }
 
   #file(name: string): Uint8Array<ArrayBuffer> {
     const content = this.#files.get(name);
     if (content !== undefined) return content;
-    throw new InvalidTar(`its manifest.json names "${name}", which is not in it: it may be cut off`);
+    throw new InvalidArchive(`its manifest.json names "${name}", which is not in it: it may be cut off`);
   }
+}
+
+/** The digests of a manifest, or of an index and all manifests in it, and those of the configurations that they name. */
+interface Digests {
+  readonly digests: readonly string[];
+  readonly configs: readonly string[];
+}
+
+// -- The format of the metadata -----------------------------------------------------------------------------------------------
+
+/** What `manifest.json` has for each image. */
+interface ManifestItem {
+  readonly Config: string;
+  readonly RepoTags?: readonly string[] | null;
+}
+
+function isManifestItem(value: unknown): value is ManifestItem {
+  return isObject(value) && isText(value.Config) && isListOf(isText)(value.RepoTags ?? []);
+}
+
+/** A manifest, or an index of several. */
+interface Manifest {
+  readonly manifests?: readonly Descriptor[] | null;
+  readonly config?: Descriptor | null;
+}
+
+function isManifest(value: unknown): value is Manifest {
+  if (!isObject(value)) return false;
+  const { manifests, config } = value;
+  return isListOf(isDescriptor)(manifests ?? []) && (config === undefined || config === null || isDescriptor(config));
+}
+
+/** How an index or a manifest refers to a file. */
+interface Descriptor {
+  readonly digest: string;
+  readonly annotations?: Readonly<Record<string, string>> | null;
+}
+
+function isDescriptor(value: unknown): value is Descriptor {
+  if (!isObject(value) || !isText(value.digest)) return false;
+  const annotations = value.annotations ?? {};
+  return isObject(annotations) && isListOf(isText)(Object.values(annotations));
+}
+
+/** The configuration file of an image. */
+interface ConfigFile {
+  readonly config?: ImageConfig | null;
+  readonly rootfs?: { readonly diff_ids?: readonly string[] | null } | null;
+}
+
+function isConfigFile(value: unknown): value is ConfigFile {
+  if (!isObject(value) || !isObject(value.config ?? {})) return false;
+  const rootfs = value.rootfs ?? {};
+  return isObject(rootfs) && isListOf(isText)(rootfs.diff_ids ?? []);
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isListOf<T>(isRight: (value: unknown) => value is T): (value: unknown) => value is readonly T[] {
+  return (value): value is readonly T[] => Array.isArray(value) && value.every(isRight);
 }
 
 function blobName(digest: string): string {

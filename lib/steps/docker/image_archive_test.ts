@@ -137,9 +137,14 @@ Deno.test("what is no archive of images is refused, with the reason", async () =
   const { files } = await imageFiles({ tags: ["app:1"] });
   const without = (name: string) => files.filter((file) => file.name !== name);
   const whole = tar(files);
-  const legacy = tar((await imageFiles({ tags: ["app:1"], legacy: "config.json" })).files);
+  const { files: legacyFiles } = await imageFiles({ tags: ["app:1"], legacy: "config.json" });
+  const legacy = tar(legacyFiles);
   const damaged = whole.slice();
   damaged[1024 + 5]! ^= 1;
+  const changed = (name: string, content: unknown) =>
+    hostFileOf(tar(files.map((file) => file.name === name ? { ...file, content: JSON.stringify(content) } : file)));
+  const { id, manifest } = await imageFiles({ tags: ["app:1"] });
+  const blob = (digest: string) => `blobs/${digest.replace(":", "/")}`;
   const refused: [archive: HostFile, why: string][] = [
     [hostFileOf(new Uint8Array(0)), "it is empty"],
     [hostFileOf(new TextEncoder().encode("#!/bin/sh\n")), "it is no tar archive"],
@@ -154,6 +159,21 @@ Deno.test("what is no archive of images is refused, with the reason", async () =
     [hostFileOf(tar([])), "it has no images"],
     [hostFileOf(tar([{ name: "manifest.json", content: "{" }])), "its manifest.json is not JSON"],
     [hostFileOf(tar([{ name: "manifest.json", content: '{"a":1}' }])), "its manifest.json is not one of Docker's"],
+    [changed("manifest.json", [null]), "its manifest.json is not one of Docker's"],
+    [changed("manifest.json", [{ Config: blob(id), RepoTags: "app:1" }]), "its manifest.json is not one of Docker's"],
+    [changed("manifest.json", [{ Config: blob(id), RepoTags: [1] }]), "its manifest.json is not one of Docker's"],
+    [changed("index.json", null), "its index.json is not an index or manifest of OCI"],
+    [changed("index.json", { manifests: {} }), "its index.json is not an index or manifest of OCI"],
+    [changed("index.json", { manifests: [{}] }), "its index.json is not an index or manifest of OCI"],
+    [changed(blob(manifest), { config: { digest: 1 } }), `its ${blob(manifest)} is not an index or manifest of OCI`],
+    [
+      changed("index.json", { manifests: [{ digest: id, annotations: { "io.containerd.image.name": 1 } }] }),
+      "its index",
+    ],
+    [
+      hostFileOf(tar([...legacyFiles.slice(1), { name: "config.json", content: "null" }])),
+      "its config.json is not the",
+    ],
     [
       hostFileOf(tar(without(files.find(({ name }) => name.includes("blobs"))!.name))),
       "which is not in it: it may be cut off",

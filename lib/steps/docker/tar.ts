@@ -20,7 +20,7 @@ const MIN_SEEK_BYTES = 4 * 1024 * 1024;
 const COMPRESSED = { gzip: [0x1f, 0x8b], zstd: [0x28, 0xb5, 0x2f, 0xfd], bzip2: [0x42, 0x5a, 0x68], xz: [0xfd, 0x37] };
 
 /** What is wrong with an archive, to follow "as". */
-export class InvalidTar extends Error {
+export class InvalidArchive extends Error {
   /** What to do about it, where that is known. */
   readonly hint: string | undefined;
 
@@ -41,7 +41,7 @@ export interface TarFile {
   readonly end: number;
 }
 
-/** Reads the regular files of an archive, one after the other. Throws an {@linkcode InvalidTar} for one that is damaged or none. */
+/** Reads the regular files of an archive, one after the other. Throws an {@linkcode InvalidArchive} for one that is damaged or none. */
 export async function* readTar(file: HostFile): AsyncGenerator<TarFile> {
   const isCompressed = await isGzip(file);
   const bytes = isCompressed ? new ByteReader(decompressed(file)) : new ByteReader(file.chunks(), file);
@@ -49,7 +49,7 @@ export async function* readTar(file: HostFile): AsyncGenerator<TarFile> {
     yield* filesOf(bytes);
   } catch (error) {
     // The decompressor throws this.
-    if (error instanceof TypeError && isCompressed) throw new InvalidTar(`it is damaged: ${error.message}`);
+    if (error instanceof TypeError && isCompressed) throw new InvalidArchive(`it is damaged: ${error.message}`);
     throw error;
   } finally {
     await bytes.cancel();
@@ -58,10 +58,10 @@ export async function* readTar(file: HostFile): AsyncGenerator<TarFile> {
 
 async function isGzip(file: HostFile): Promise<boolean> {
   const start = await firstBytes(file);
-  if (start.length === 0) throw new InvalidTar("it is empty");
+  if (start.length === 0) throw new InvalidArchive("it is empty");
   const compression = Object.entries(COMPRESSED).find(([, magic]) => magic.every((byte, i) => start[i] === byte))?.[0];
   if (compression !== undefined && compression !== "gzip") {
-    throw new InvalidTar(`it is compressed with ${compression}`, "Unpack it first, or compress it with gzip");
+    throw new InvalidArchive(`it is compressed with ${compression}`, "Unpack it first, or compress it with gzip");
   }
   return compression === "gzip";
 }
@@ -191,7 +191,7 @@ async function nextHeader(bytes: ByteReader): Promise<Uint8Array | undefined> {
     if (isHeader(header)) return header;
     if (header.every((byte) => byte === 0)) return undefined;
   }
-  if (start === 0) throw new InvalidTar("it is no tar archive");
+  if (start === 0) throw new InvalidArchive("it is no tar archive");
   throw header.length < BLOCK_BYTES ? truncatedAt(bytes) : damagedAt(start);
 }
 
@@ -204,12 +204,12 @@ async function skipSparseMap(bytes: ByteReader, header: Uint8Array): Promise<voi
   }
 }
 
-function truncatedAt({ position }: ByteReader): InvalidTar {
-  return new InvalidTar(`it is cut off after ${position} bytes`);
+function truncatedAt({ position }: ByteReader): InvalidArchive {
+  return new InvalidArchive(`it is cut off after ${position} bytes`);
 }
 
-function damagedAt(position: number): InvalidTar {
-  return new InvalidTar(`it is damaged at byte ${position}`);
+function damagedAt(position: number): InvalidArchive {
+  return new InvalidArchive(`it is damaged at byte ${position}`);
 }
 
 function padding(size: number): number {

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { hostFileOf, record, tar, type TarFile as Entry } from "../../../tests/fixtures/image_archive.ts";
 import { testWith } from "../../../tests/support/permission.ts";
 import type { HostFile } from "../../host/host.ts";
-import { InvalidTar, readTar } from "./tar.ts";
+import { InvalidArchive, readTar } from "./tar.ts";
 
 /** The names in an archive, with the content of those that are read. One that is opened again and again fails the test. */
 async function read(bytes: Uint8Array<ArrayBuffer>): Promise<[name: string, content: string | undefined][]> {
@@ -58,7 +58,7 @@ Deno.test("a size that is none is damage", async () => {
   for (const size of sizes) {
     for (const before of [[], [LAST]]) {
       const archive = tar([...before, { name: "a.json", content: "", size }, LAST]);
-      await assertRejects(() => read(archive), InvalidTar, `it is damaged at byte ${before.length * 1024}`, size);
+      await assertRejects(() => read(archive), InvalidArchive, `it is damaged at byte ${before.length * 1024}`, size);
     }
   }
   for (const size of ["abc", "-512", "1.5", `1${"0".repeat(300)}`]) {
@@ -67,7 +67,7 @@ Deno.test("a size that is none is damage", async () => {
       { name: "a.json", content: "" },
       LAST,
     ]);
-    await assertRejects(() => read(archive), InvalidTar, "it is damaged at byte 1024", size);
+    await assertRejects(() => read(archive), InvalidArchive, "it is damaged at byte 1024", size);
   }
 });
 
@@ -103,7 +103,7 @@ Deno.test("whatever a byte of a header is, reading comes to an end, with the fil
           await read(changed);
           survived++;
         } catch (error) {
-          assert(error instanceof InvalidTar, `byte ${header + at} as ${byte}: ${error}`);
+          assert(error instanceof InvalidArchive, `byte ${header + at} as ${byte}: ${error}`);
         }
       }
     }
