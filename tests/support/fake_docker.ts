@@ -1,12 +1,13 @@
 /**
- * A Docker engine for unit tests: it answers the commands that the steps use, and no other, from what it holds in memory.
+ * A Docker engine for unit tests: it answers the commands that the steps use, and no other, from what it holds in
+ * memory.
  *
  * @module
  */
 
 import { assertEquals } from "@std/assert";
 import type { Step } from "../../lib/step.ts";
-import type { ContainerInfo, DeviceRequest, NotedHealthCheck } from "../../lib/steps/docker/container_info.ts";
+import type { ContainerInfo, DeviceRequest, HealthCheckInfo } from "../../lib/steps/docker/container_info.ts";
 import type { ImageInfo } from "../../lib/steps/docker/image_info.ts";
 import { withSteppingClock } from "./clock.ts";
 import { type Answer, ensure as ensureStep, type Rule, StubContainer } from "./stubs.ts";
@@ -32,7 +33,7 @@ export interface FakeContainer {
     Labels: Record<string, string>;
     Hostname: string;
     User: string;
-    Healthcheck: NotedHealthCheck | null;
+    Healthcheck: HealthCheckInfo | null;
   };
   HostConfig: {
     RestartPolicy: { Name: string; MaximumRetryCount: number };
@@ -97,7 +98,10 @@ export class FakeDocker {
     return /^docker (?:container|image) inspect /.test(text) ? this.#inspect(text.split("\n")) : undefined;
   }
 
-  /** One object a line with `--format`, else an array; what is missing goes to stderr. The exit code is that of the last command. */
+  /**
+   * One object a line with `--format`, else an array; what is missing goes to stderr. The exit code is that of the last
+   * command.
+   */
   #inspect(lines: readonly string[]): Answer {
     const found: (ContainerInfo | ImageInfo)[] = [];
     const missing: string[] = [];

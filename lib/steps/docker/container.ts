@@ -1,5 +1,5 @@
 /**
- * Docker containers: as specified and running, or gone.
+ * Docker containers: running as specified, or absent.
  *
  * @module
  */
@@ -36,17 +36,21 @@ import {
 import { waitUntilRunning } from "./running.ts";
 
 /**
- * A Docker container that runs as specified, and is healthy where it has a health check. One that differs is replaced without a
- * gap in safety: the image is there and space suffices before it is touched; it is renamed, stopped, and removed only when the new
- * one runs; otherwise it is put back and the step fails. One with an anonymous volume is never replaced, as its data would be lost.
+ * A Docker container that runs as specified, and is healthy where it has a health check.
  *
- * A replacement that was cut off is recognised by `<name>_previous` and finished, or undone, by the next run.
+ * A container that differs is replaced, and is given up only for one that runs: its new image is there and the disk has
+ * room before it is touched; then it is renamed and stopped, and removed when the new one runs. If that does not run,
+ * the old one is put back and the step fails. A container with an anonymous volume is never replaced, as its data would
+ * be lost.
  *
- * What it has read of `restartWith` is noted below `/var/lib/phoenix_setup/docker`. A container without such a note, which somebody
- * else made for instance, is restarted once. Check mode predicts the restart also where it is a `file`, `tree`, `line`, `block` or
- * `absent` before this step that would make the change; what a command or a script would write, it cannot know.
+ * An interrupted replacement leaves the old container as `<name>_previous`; the next run finishes or undoes it.
  *
- * Throws a `TypeError` for what Docker would not take, or would take for something else.
+ * What it has read of `restartWith` is noted below `/var/lib/phoenix_setup/docker`. A container without such a note,
+ * which somebody else made for instance, is restarted once. Check mode predicts the restart also where it is a `file`,
+ * `tree`, `line`, `block` or `absent` before this step that would make the change; what a command or a script would
+ * write, it cannot know.
+ *
+ * Throws a `TypeError` for a name or an option that Docker would refuse, or understand as something else.
  *
  * @example
  * ```ts
@@ -100,7 +104,7 @@ function differencesOf(state: ContainerState, desired: DesiredContainer): Differ
   if (previous) differences.push({ what: previousNameOf(name), from: "left by an interrupted replacement" });
   if (!current) return [...differences, { what: "container", to: `running ${spec.image}` }];
   differences.push(...driftOf(state, desired));
-  // One that is paused, or about to be restarted, counts as running for Docker.
+  // A paused container, and one that is about to be restarted, are "running" for Docker as well.
   if (current.State.Status !== "running") {
     differences.push({ what: "state", from: current.State.Status, to: "running" });
   }
@@ -114,25 +118,25 @@ function differencesOf(state: ContainerState, desired: DesiredContainer): Differ
   return differences;
 }
 
-/** Makes a container run that is as desired. One that runs is restarted where it has to read something anew. */
+/** Starts a container that is as specified, or restarts it where it has to read something again. */
 async function startOrRestart(
   at: Writing,
   desired: DesiredContainer,
   { State: { Status, Running } }: ContainerInfo,
-  hasToRead: boolean,
+  mustReadAgain: boolean,
 ): Promise<void> {
   const { name } = desired;
   if (Status === "paused") await at.container.write(sh`docker unpause ${name}`);
   if (!Running) await at.container.write(sh`docker start ${name}`);
-  else if (hasToRead) await at.container.write(sh`docker restart -t ${STOP_TIMEOUT_SECONDS} ${name}`);
+  else if (mustReadAgain) await at.container.write(sh`docker restart -t ${STOP_TIMEOUT_SECONDS} ${name}`);
   await waitUntilRunning(at, desired);
 }
 
 /**
- * No Docker container has this name. One that has is stopped and removed; its image and its volumes are kept, also those without a
- * name. What an interrupted replacement left as `<name>_previous` goes with it.
+ * No Docker container has this name. One that has it is stopped and removed, and so is what an interrupted replacement
+ * has left as `<name>_previous`. Its image is kept, and so are its volumes, even anonymous ones.
  *
- * Throws a `TypeError` for what is no name of a container.
+ * Throws a `TypeError` for an invalid name.
  *
  * @example
  * ```ts

@@ -105,7 +105,7 @@ Deno.test("each stated field that differs is drift, and a new container has it",
 });
 
 // Only what the setup states counts as drift, and what means the same is the same.
-Deno.test("what is not stated, and what is only written in another way, is no drift", async () => {
+Deno.test("what is not stated, and what is only written differently, is no drift", async () => {
   const everything = (info: FakeContainer) => {
     bindings({ "80/tcp": [["", "80"]] })(info);
     mounted("volume data /data", `volume ${"f".repeat(64)} /anonymous`, "tmpfs x /tmp")(info);
@@ -153,7 +153,7 @@ Deno.test("what is not stated, and what is only written in another way, is no dr
 });
 
 // An image of the same name can be another one: what counts is its id.
-Deno.test("an image that was pulled again under its name is drift; which variables are its own is not guessed", async () => {
+Deno.test("another image under the same name is drift; which variables came with the old one is not guessed", async () => {
   const docker = new FakeDocker();
   const info = docker.add("app", { image: "app:1" });
   info.Config.Image = "app:2";

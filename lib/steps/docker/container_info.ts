@@ -1,5 +1,5 @@
 /**
- * What Docker knows of a container.
+ * What Docker says about a container.
  *
  * @module
  */
@@ -29,7 +29,7 @@ export interface ContainerInfo {
     readonly Labels?: Readonly<Record<string, string>> | null;
     readonly Hostname?: string;
     readonly User?: string;
-    readonly Healthcheck?: NotedHealthCheck | null;
+    readonly Healthcheck?: HealthCheckInfo | null;
   };
   readonly HostConfig: {
     readonly RestartPolicy: { readonly Name: string; readonly MaximumRetryCount: number };
@@ -52,8 +52,8 @@ export interface ContainerInfo {
   }[];
 }
 
-/** A health check as Docker notes it, with times in nanoseconds. */
-export interface NotedHealthCheck {
+/** A health check as Docker shows it, with times in nanoseconds. */
+export interface HealthCheckInfo {
   readonly Test?: readonly string[] | null;
   readonly Interval?: number;
   readonly Timeout?: number;
@@ -63,29 +63,29 @@ export interface NotedHealthCheck {
 
 /** What `--gpus` asked for. */
 export interface DeviceRequest {
-  /** -1 for all. */
+  /** How many; -1 for all. */
   readonly Count: number;
   readonly DeviceIDs?: readonly string[] | null;
   readonly Capabilities?: readonly (readonly string[])[] | null;
 }
 
-/** The container of just this name; `undefined` where there is none. */
+/** The container with exactly this name; `undefined` where there is none. */
 export async function inspectContainer(
   container: Reading["container"],
   name: string,
 ): Promise<ContainerInfo | undefined> {
-  // `docker inspect` and `docker ps --filter name=` also answer for ids and for parts of names; this one takes an id, too, but
-  // never a part of a name.
+  // `docker ps --filter name=` would also find parts of names; this command finds ids as well, but never a part of a
+  // name.
   const info = await inspect<ContainerInfo>(container, sh`docker container inspect ${name}`);
   return info?.Name === `/${name}` ? info : undefined;
 }
 
-/** Whether a mount is a volume without a name of its own: nobody else has it, and its data are lost with the container. */
+/** Whether a mount is an anonymous volume: nothing else uses it, and its data is lost with the container. */
 export function isAnonymous({ Type, Name = "" }: ContainerInfo["Mounts"][number]): boolean {
   return Type === "volume" && /^[0-9a-f]{64}$/.test(Name);
 }
 
-/** The health of a container, which Docker calls by several names where nothing checks it: `undefined` then. */
+/** The health of a container; `undefined` where nothing checks it, for which Docker has several words. */
 export function healthStatus({ State }: ContainerInfo): string | undefined {
   const status = State.Health?.Status;
   return status === "" || status === "none" ? undefined : status;

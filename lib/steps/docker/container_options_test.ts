@@ -4,7 +4,7 @@ import type { Difference } from "../../events.ts";
 import { Secret } from "../../secret.ts";
 import { absent, container } from "./container.ts";
 import type { DockerContainerSpec } from "./container_options.ts";
-import type { DeviceRequest, NotedHealthCheck } from "./container_info.ts";
+import type { DeviceRequest, HealthCheckInfo } from "./container_info.ts";
 
 type Case = [
   spec: Partial<DockerContainerSpec>,
@@ -16,7 +16,7 @@ type Case = [
 const gpus = (...requests: DeviceRequest[]) => (info: FakeContainer) =>
   void (info.HostConfig.DeviceRequests = requests);
 const allGpus = { Driver: "", Count: -1, DeviceIDs: null, Capabilities: [["gpu"]] };
-const checked = (check: NotedHealthCheck) => (info: FakeContainer) => void (info.Config.Healthcheck = check);
+const checked = (check: HealthCheckInfo) => (info: FakeContainer) => void (info.Config.Healthcheck = check);
 
 // Each option as Docker 20 to 28 take it, and as they note it, in which the container that was found differs.
 const CASES: Case[] = [
@@ -118,7 +118,7 @@ Deno.test("further networks are connected before the container starts", async ()
   ]);
 });
 
-Deno.test("what Docker would not take, or would read in another way, is refused when the step is made", () => {
+Deno.test("names, ports, volumes and variables that Docker would refuse or misread are refused when the step is made", () => {
   const wrong: [name: string, spec: Record<string, unknown>, said: string][] = [
     ["", {}, '""'],
     ["-x", {}, '"-x"'],
@@ -142,7 +142,7 @@ Deno.test("what Docker would not take, or would read in another way, is refused 
   }
 });
 
-Deno.test("what Docker would not take is refused when the step is made", () => {
+Deno.test("other options that Docker would refuse are refused when the step is made", () => {
   const wrong: [Partial<DockerContainerSpec>, string][] = [
     [{ gpus: [0, 0] }, 'expected "all" or numbers'],
     [{ gpus: [-1] }, 'expected "all" or numbers'],

@@ -1,5 +1,5 @@
 /**
- * What there is of a Docker container: found in one look, of which everything that a step does about it follows.
+ * The state of a Docker container, found with a single command.
  *
  * @module
  */
@@ -17,11 +17,11 @@ import type { ImageInfo } from "./image_info.ts";
 /** Where it is noted what a container has read at its start. */
 export const MARKERS = "/var/lib/phoenix_setup/docker";
 
-/** What there is of a container: itself, what an interrupted replacement left, and the image that it should have. */
+/** The state of a container: itself, what an interrupted replacement has left, and the image that it should have. */
 export interface ContainerState {
   /** The container, running or not. */
   readonly current: ContainerInfo | undefined;
-  /** The one that was to be replaced, when the replacement was interrupted. */
+  /** The old container, where a replacement was interrupted. */
   readonly previous: ContainerInfo | undefined;
   /** The image that it should have. */
   readonly image: ImageInfo | undefined;
@@ -33,12 +33,12 @@ export interface ContainerState {
   readonly predicted: readonly string[];
 }
 
-/** The name that a container has while another one is put in its place. */
+/** The name of a container while it is being replaced. */
 export function previousNameOf(name: string): string {
   return `${name}_previous`;
 }
 
-/** Looks what there is of a container. Throws a {@linkcode Failure} where Docker cannot tell. */
+/** Finds the state of a container. Throws a {@linkcode Failure} where Docker cannot tell. */
 export async function readState(
   { container, predicted }: Reading,
   { name, spec: { image, restartWith = [] } }: DesiredContainer,
@@ -56,9 +56,9 @@ done`
     { codes: "any" },
   );
   const objects = inspectedObjects<ContainerInfo | ImageInfo>(output);
-  // What Docker neither shows nor calls missing, it was not asked for, or could not tell.
+  // Docker has to show each of them or say that it is missing; otherwise it could not answer.
   if (objects.length + missing(output).length < 3) {
-    throw inspectionFailure(output, `Cannot tell whether there is a container "${name}": Docker does not say`);
+    throw inspectionFailure(output, `Cannot tell whether the container "${name}" exists: Docker did not say`);
   }
   const containers = objects.filter((object) => "State" in object);
   const lines = output.text.split("\n");
@@ -73,7 +73,10 @@ done`
   };
 }
 
-/** The failure of an inspection, without its stdout: that has the values of variables, of which some may once have been secret. */
+/**
+ * The failure of an inspection, without its stdout: that has the values of all variables, and some may be secrets of
+ * the past.
+ */
 export function inspectionFailure({ command, code, stderr }: Output, message?: string): Failure {
   return failureOf(new Output(command, { code, stdout: new Uint8Array(), stderr }), message);
 }
@@ -83,7 +86,10 @@ export function unread({ content, read }: ContainerState): string[] {
   return content.filter(([path, hash]) => !read.includes(`${hash} ${path}`)).map(([path]) => path);
 }
 
-/** Notes what the container has read: what was there before its start. It may have read something newer, and then reads it again. */
+/**
+ * Notes what the container has read: what was there before its start. It may have read something newer, and then reads
+ * it again.
+ */
 export async function noteRead(at: Writing, name: string, { content }: ContainerState): Promise<void> {
   const marker = `${MARKERS}/${name}`;
   const seen = content.map(([path, hash]) => `${hash} ${path}\n`).join("");

@@ -11,7 +11,7 @@ import { image } from "./image.ts";
 
 const SPEC = { image: "app:2" } satisfies DockerContainerSpec;
 
-Deno.test("a container that is missing is created as stated, started and proven, once", async () => {
+Deno.test("a container that is missing is created as stated, started and waited for, once", async () => {
   const docker = new FakeDocker();
   const stub = new StubContainer(docker.rule);
   const step = () =>
@@ -125,7 +125,7 @@ Deno.test("a look that fails is a failure, not an absence", async () => {
   }
 });
 
-Deno.test("what Docker does not say is a failure, not an absence", async () => {
+Deno.test("an answer that Docker does not give is a failure, not an absence", async () => {
   const stub = new StubContainer((_, verb) =>
     verb === "read" ? { code: 0, stderr: "sh: 1: docker: not found" } : undefined
   );

@@ -1,5 +1,5 @@
 /**
- * The Docker engine, and what the steps of Docker ask it.
+ * The Docker engine, and what the steps ask it.
  *
  * @module
  */
@@ -12,15 +12,16 @@ import { head } from "../../text.ts";
 
 /** How long the engine may take to answer after its service was started, in milliseconds. */
 const ENGINE_TIMEOUT_MS = 60_000;
-/** What must be free below Docker's data before anything is fetched or replaced, in bytes. */
+/** How much must be free where Docker keeps its data before anything is pulled or replaced, in bytes. */
 const MIN_FREE_BYTES = 512 * 1024 * 1024;
 /** How much is shown of a line that Docker wrote, in characters. */
 const MAX_LINE_LENGTH = 300;
 
 /**
- * The Docker engine answers. Where it does not, its service is started and waited for, for a minute.
+ * The Docker engine answers. If it does not, its service is started and waited for, for up to a minute.
  *
- * An engine that is not installed, or that fails for another reason than that it is still starting, is an error at once.
+ * An engine that is not installed, or that fails for any other reason than that it is still starting, is an error at
+ * once.
  *
  * @example
  * ```ts
@@ -43,7 +44,7 @@ export function engine(): Step {
       await at.container.write(sh`command -v systemctl >/dev/null && systemctl start docker`, { codes: "any" });
       const started = performance.now();
       while ((output = await look(at)).code !== 0) {
-        // Only an engine that is still on its way is worth waiting for.
+        // Only an engine that is still starting is worth waiting for.
         if (!/cannot connect to the docker daemon/i.test(output.errorText)) throw failureOf(output);
         if (performance.now() - started > ENGINE_TIMEOUT_MS) {
           throw failureOf(output, "The Docker engine did not answer within 1 min", ExitCode.Timeout);
@@ -97,7 +98,7 @@ df -Pk "$d" | tail -n 1`,
   );
 }
 
-/** The last line of what a command of Docker said, which is where it says what went wrong. */
+/** The last line of the output of a command, in which Docker says what went wrong. */
 export function lastLine(output: Output): string {
   return head((output.errorText || output.text).split("\n").at(-1)!, MAX_LINE_LENGTH) || `exit code ${output.code}`;
 }

@@ -19,41 +19,45 @@ const PULL_TIMEOUT_MS = 60 * 60_000;
 const RETRY_DELAYS_MS = [2_000, 10_000];
 /** How much is shown of the line that Docker wrote last while it pulls, in characters. */
 const MAX_PROGRESS_LENGTH = 80;
-/** What Docker and its registries say of failures that may pass. A rate limit lasts for hours, so it is none of them. */
+/**
+ * What Docker and its registries say of failures that may pass. A rate limit lasts for hours, so it is none of them.
+ */
 const TRANSIENT_FAILURE = new RegExp(
   [
     "timeout|timed out|deadline exceeded|request canceled",
     "connection (?:refused|reset)|broken pipe|unexpected EOF|: EOF$|use of closed network connection",
     "no such host|temporary failure|server misbehaving|network is unreachable|no route to host",
-    "received unexpected HTTP status: 5\\d\\d|50[0234] (?:internal server error|bad gateway|service unavailable|gateway time)",
+    "received unexpected HTTP status: 5\\d\\d",
+    "50[0234] (?:internal server error|bad gateway|service unavailable|gateway time)",
   ].join("|"),
   "im",
 );
 
-/** How a registry is logged in to for a pull. */
+/** How to log in to a registry for a pull. */
 export interface Login {
-  /** Who logs in. */
+  /** The user name. */
   readonly username: string;
   /** The password or token. */
   readonly token: Secret;
-  /** The registry. Default: the one in the image's name, which is Docker Hub where it has none. */
+  /** The registry. Default: that of the image's name, or Docker Hub where it has none. */
   readonly registry?: string;
 }
 
-/** How an image is got. */
+/** How an image is pulled. */
 export interface ImageSpec {
-  /** The login that its registry wants. Default: none. */
+  /** The login for its registry. Default: none. */
   readonly login?: Login;
 }
 
 /**
- * An image is there, pulled where it is not. An image that is there is not pulled again: state a tag that does not move, or a digest.
+ * An image is there; it is pulled where it is missing. One that is there is not pulled again: state a tag that does not
+ * move, or a digest.
  *
- * 512 MiB have to be free. A failure of the network that may pass is tried again after 2 and after 10 seconds; all of it may take an
- * hour. A login lasts for the pull: its token travels on stdin, and Docker keeps it in a private folder in memory that is removed
- * with the end of the command.
+ * At least 512 MiB have to be free. A failure of the network that may pass is retried after 2 and after 10 seconds; all
+ * attempts together may take an hour. A login lasts for the pull: its token travels on stdin, and Docker keeps it in a
+ * private folder in memory that is removed when the command ends.
  *
- * Throws a `TypeError` for what is no name of an image.
+ * Throws a `TypeError` for an invalid name of an image or user.
  *
  * @example
  * ```ts
@@ -62,7 +66,8 @@ export interface ImageSpec {
  * const server = setup(910, "server", async ({ ensure, secret }) => {
  *   await ensure(image("portainer/portainer-ce:2.33.1"));
  *
- *   const token = await secret("registry token", { file: "/usr/local/phoenix_hypervisor/etc/phoenix_docker_token.conf" });
+ *   const file = "/usr/local/phoenix_hypervisor/etc/phoenix_docker_token.conf";
+ *   const token = await secret("registry token", { file });
  *   await ensure(image("10.0.0.99:5000/models/server:3", { login: { username: "phoenix", token } }));
  * });
  * ```
@@ -82,7 +87,7 @@ export function image(reference: string, spec: ImageSpec = {}): Step {
   } satisfies Step<ImageInfo | undefined>;
 }
 
-/** Pulls an image, after a look whether there is room for it. */
+/** Pulls an image, after checking that there is room for it. */
 export async function pull(at: Writing, reference: string, login?: Login): Promise<void> {
   await requireSpace(at);
   at.progress("pulling");
@@ -99,7 +104,7 @@ export async function pull(at: Writing, reference: string, login?: Login): Promi
     if (output.code === 0) return;
     const delay = TRANSIENT_FAILURE.test(output.errorText) ? RETRY_DELAYS_MS[attempt - 1] : undefined;
     if (delay === undefined) {
-      const what = login !== undefined && output.code === LOGIN_FAILED
+      const what = login !== undefined && output.code === LOGIN_FAILED_EXIT_CODE
         ? `log in to ${login.registry ?? registryOf(reference) ?? "Docker Hub"} as "${login.username}"`
         : `pull "${reference}"`;
       const attempts = attempt > 1 ? `tried ${attempt} times, last ` : "";
@@ -110,22 +115,23 @@ export async function pull(at: Writing, reference: string, login?: Login): Promi
   }
 }
 
-/** The exit code by which {@linkcode pullWithLogin} tells that it was the login that failed. */
-const LOGIN_FAILED = 3;
+/** The exit code with which {@linkcode pullWithLogin} says that the login has failed. */
+const LOGIN_FAILED_EXIT_CODE = 3;
 
 function pullWithLogin(reference: string, login: Login): Script {
   const registry = login.registry ?? registryOf(reference);
   const options = ["--username", login.username, "--password-stdin", ...(registry === undefined ? [] : [registry])];
-  // The folder is in memory where there is any, and goes with the shell; what a kill -9 leaves goes with the next login. Without
-  // an entry in its configuration Docker would hand the token to a password store, where one is installed, and it would stay there.
+  // The folder is in memory if possible, and is removed by the shell at its end, or by the next login after a kill -9.
+  // Without an entry in its configuration, Docker would give the token to a credential store, where one is installed,
+  // and it would stay there.
   return sh`rm -rf /dev/shm/phoenix_setup_docker.* /run/phoenix_setup_docker.* /tmp/phoenix_setup_docker.*
 for f in /dev/shm /run /tmp; do d=$(mktemp -d "$f/phoenix_setup_docker.XXXXXX" 2>/dev/null) && break; done
-[ -d "$d" ] || { echo 'No folder for the login can be made' >&2; exit ${LOGIN_FAILED}; }
+[ -d "$d" ] || { echo 'Cannot create a private folder for the login' >&2; exit ${LOGIN_FAILED_EXIT_CODE}; }
 trap 'rm -rf "$d"' EXIT
 trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
 export DOCKER_CONFIG="$d"
 echo '{"auths":{"localhost":{}}}' >"$d/config.json"
-docker login ${options} >/dev/null || exit ${LOGIN_FAILED}
+docker login ${options} >/dev/null || exit ${LOGIN_FAILED_EXIT_CODE}
 docker pull ${reference} </dev/null`;
 }
 

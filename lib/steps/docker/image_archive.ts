@@ -1,5 +1,6 @@
 /**
- * What is in an archive of Docker images on the host, whose layers are passed over: it takes milliseconds where it is not compressed.
+ * The images in an archive on the host. Layers are skipped: unless it is compressed, an archive of any size takes
+ * milliseconds.
  *
  * @module
  */
@@ -14,33 +15,33 @@ export interface ArchivedImage {
   /** Its names, as Docker shows them. */
   readonly names: readonly string[];
   /**
-   * What it can have for an id inside: the digest of its configuration, which is the id in Docker's classic store, and those of its
-   * manifests, of which one is the id in the containerd image store. At least one.
+   * The ids that it can have inside: the digest of its configuration, which is its id in Docker's classic image store,
+   * and those of its manifests, one of which is its id in the containerd image store. At least one.
    */
   readonly ids: readonly string[];
-  /** What an image is recognised by where the archive has no manifest, as those of `docker save` before Docker 25. */
+  /** What identifies it where the archive has no manifest, such as one that `docker save` wrote before Docker 25. */
   readonly legacy?: { readonly layers: readonly string[]; readonly config: ImageConfig };
 }
 
-/** What an archive has. */
+/** What is in an archive. */
 export interface ImageArchive {
   /** Its images; at least one. */
   readonly images: readonly ArchivedImage[];
-  /** Whether it has a `manifest.json`, which `docker load` wants, or is in OCI layout only. */
+  /** Whether it has the `manifest.json` that `docker load` needs, or is in OCI layout only. */
   readonly layout: "docker" | "oci";
   /** Its size in bytes, uncompressed as far as it was read. */
   readonly size: number;
 }
 
-/** How much is kept in memory of the small files of an archive, in bytes. */
+/** How much of the small files of an archive is kept in memory, in bytes. */
 const MAX_METADATA_BYTES = 64 * 1024 * 1024;
-/** How deep indexes can be in one another. */
+/** How deep indexes may be nested. */
 const MAX_INDEX_DEPTH = 4;
 
 /**
- * Reads what an archive has: of `docker save`, old or new, of builders, or in OCI layout; as it is or compressed by gzip. It is read
- * up to the point where all is known, which in most archives is near their end. Throws a {@linkcode Failure} that says what is wrong
- * with an archive that is damaged or none.
+ * Reads which images are in an archive: from `docker save`, old or new, from a builder, or in OCI layout; plain or
+ * compressed with gzip. Reading stops as soon as everything is known, which in most archives is near the end. Throws a
+ * {@linkcode Failure} that says what is wrong with a file that is damaged or no such archive.
  */
 export async function readImageArchive(file: HostFile): Promise<ImageArchive> {
   const metadata = new MetadataFiles();
@@ -60,10 +61,10 @@ export async function readImageArchive(file: HostFile): Promise<ImageArchive> {
   }
 }
 
-/** The files with which the description of the images can become complete. */
+/** The files that can complete the metadata of the images. */
 const COMPLETING_FILES = new Set(["manifest.json", "index.json"]);
 
-/** The small files of an archive, among which those are that describe its images. */
+/** The small files of an archive, among them those that describe its images. */
 class MetadataFiles {
   readonly #files = new Map<string, Uint8Array<ArrayBuffer>>();
   #sum = 0;
@@ -76,7 +77,7 @@ class MetadataFiles {
     this.#files.set(name, content);
   }
 
-  /** Whether nothing that is still to come can tell more. */
+  /** Whether the rest of the archive cannot add anything. */
   get complete(): boolean {
     if (!this.#files.has("manifest.json") || !this.#files.has("index.json")) return false;
     return this.#items().every(({ Config }) => this.#files.has(Config)) &&
@@ -131,7 +132,7 @@ class MetadataFiles {
 
   #digestsBelow({ digest }: Descriptor, depth = 0): Digests {
     const name = blobName(digest);
-    // An archive of one platform leaves the others out.
+    // An archive for one platform lacks the manifests of the others.
     if (!this.#files.has(name) || depth > MAX_INDEX_DEPTH) return { digests: [digest], configs: [] };
     const { manifests, config } = this.#manifest(name);
     const below = (manifests ?? []).map((descriptor) => this.#digestsBelow(descriptor, depth + 1));
@@ -165,17 +166,19 @@ class MetadataFiles {
   #file(name: string): Uint8Array<ArrayBuffer> {
     const content = this.#files.get(name);
     if (content !== undefined) return content;
-    throw new InvalidArchive(`its manifest.json names "${name}", which is not in it: it may be cut off`);
+    throw new InvalidArchive(`its manifest.json names "${name}", which it does not contain: it may be truncated`);
   }
 }
 
-/** The digests of a manifest, or of an index and all manifests in it, and those of the configurations that they name. */
+/**
+ * The digests of a manifest, or of an index and all manifests in it, and those of the configurations that they name.
+ */
 interface Digests {
   readonly digests: readonly string[];
   readonly configs: readonly string[];
 }
 
-// -- The format of the metadata -----------------------------------------------------------------------------------------------
+// The format of the metadata
 
 /** What `manifest.json` has for each image. */
 interface ManifestItem {
@@ -239,7 +242,7 @@ function blobName(digest: string): string {
   return `blobs/${digest.replace(":", "/")}`;
 }
 
-/** The name that an index has for an image, where it has one. */
+/** The name of an image in an index, where it has one. */
 function nameOf({ annotations }: Descriptor): string | undefined {
   const short = annotations?.["org.opencontainers.image.ref.name"];
   const name = annotations?.["io.containerd.image.name"] ?? (short?.includes(":") ? short : undefined);

@@ -1,5 +1,5 @@
 /**
- * What Docker knows of an image, and the names that an image can have.
+ * What Docker says about images, and the names that they can have.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export interface ImageConfig {
   readonly [key: string]: unknown;
 }
 
-/** The image of this name, or `undefined` where Docker says that there is none. */
+/** The image with this name, or `undefined` where Docker says that there is none. */
 export async function inspectImage(
   container: Reading["container"],
   reference: string,
@@ -31,7 +31,8 @@ export async function inspectImage(
 }
 
 /**
- * Throws a `TypeError` unless this can be the name of an image: `name`, `name:tag`, `registry:5000/name@sha256:…`. An id can, too.
+ * Throws a `TypeError` unless this can be the name of an image (`name`, `name:tag`, `registry:5000/name@sha256:…`), or
+ * its id.
  */
 export function requireReference(reference: string): void {
   if (!/^[A-Za-z0-9][\w./:@-]*$/.test(reference)) {
@@ -43,7 +44,7 @@ export function requireReference(reference: string): void {
   }
 }
 
-/** A name of an image as Docker shows it: `busybox:latest` for `docker.io/library/busybox`. */
+/** The name of an image as Docker shows it: `busybox:latest` for `docker.io/library/busybox`. */
 export function familiarName(reference: string): string {
   const name = reference.replace(/^(?:index\.)?docker\.io\//, "").replace(/^library\/(?=[^/]+$)/, "");
   return /[:@][^/]*$/.test(name) ? name : `${name}:latest`;

@@ -37,7 +37,7 @@ Deno.test("an image is pulled where it is missing, and left alone where it is th
   await assertRejects(() => ensure(image("app:2"), idle), StepFailed, "still not so: image: app:2");
 });
 
-Deno.test("a failure of the network that may pass is tried again, with a longer pause each time", async () => {
+Deno.test("a failure of the network that may pass is tried again, after a longer delay each time", async () => {
   const passing = [
     'Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout',
     'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io on 127.0.0.53:53: no such host',
@@ -62,7 +62,7 @@ Deno.test("a failure of the network that may pass is tried again, with a longer 
   }
 });
 
-Deno.test("the third failure is the last, and is the one that is told; what does not pass is not tried again", async () => {
+Deno.test("the third failure is the last and the one that is shown; a lasting one is not tried again", async () => {
   const cases: [answers: Answer[], message: string, tries: number][] = [
     [
       [refused("i/o timeout"), refused("unexpected EOF"), refused("connection refused")],
@@ -112,7 +112,7 @@ Deno.test("a login has its token on stdin, a folder that goes, and the registry 
   }
 });
 
-Deno.test("a login that is refused is told as such", async () => {
+Deno.test("a login that is refused is shown as such", async () => {
   const stub = new StubContainer(
     on("docker login", { code: 3, stderr: "Error response from daemon: unauthorized: incorrect username or password" }),
     on("image inspect", missing),
@@ -127,7 +127,7 @@ Deno.test("a login that is refused is told as such", async () => {
   assertEquals(stub.writes.length, 1);
 });
 
-Deno.test("what can be no image and no user is refused when the step is made", () => {
+Deno.test("names that no image and no user can have are refused when the step is made", () => {
   for (const reference of ["", "-v", "a b", "app:1;id", "$(id)"]) {
     assertThrows(() => image(reference), TypeError, "as an image");
   }

@@ -15,18 +15,21 @@ import { inspectedObjects, lastLine, missing, requireSpace } from "./engine.ts";
 import { type ArchivedImage, type ImageArchive, readImageArchive } from "./image_archive.ts";
 import { familiarName, type ImageConfig, type ImageInfo, requireReference } from "./image_info.ts";
 
-/** From this size on it is said that an archive is read, in bytes: of a compressed one, all of it has to be. */
+/** From this size on, in bytes, reading an archive is shown as progress: a compressed one has to be read whole. */
 const MIN_PROGRESS_BYTES = 64 * 1024 * 1024;
-/** How long a load may take whatever the size, in milliseconds; what it may take for its size comes on top. */
+/** How long loading may take whatever the size of the archive, in milliseconds. */
 const MIN_LOAD_TIMEOUT_MS = 10 * 60_000;
 
 /** Where an image is loaded from. */
 export interface LoadedImageSpec {
-  /** The archive on the host, from `docker save` or a builder, as it is or compressed by gzip. The setup declares it: `reads`. */
+  /**
+   * The archive on the host, from `docker save` or a builder, plain or compressed with gzip. The setup declares it in
+   * `reads`.
+   */
   readonly archive: string;
 }
 
-/** What is loaded from where. */
+/** Which image is loaded, and from where. */
 interface Source {
   readonly reference: string;
   /** The name that the reference stands for, as Docker shows it. */
@@ -46,15 +49,15 @@ interface LoadedState {
 }
 
 /**
- * The name stands for the image of this archive on the host, loaded where it does not. The image is recognised by its id, which the
- * archive tells, so that nothing is sent again. An archive with a single image may have it under any name or none; one with several
- * has to have it under this one.
+ * The image in an archive on the host is there under this name; it is loaded where it is missing. It is recognised by
+ * its id, which the archive tells, so that nothing is sent again. The only image in an archive can have any name there,
+ * or none; one of several has to have this one.
  *
- * The archive is streamed into `docker load`, with flat memory and without a copy inside, after a look whether twice its size is
- * free. That may take 10 minutes and 1 second more for each 4 MiB. Docker engines without the containerd image store load no
- * archives that are only in OCI layout, without a `manifest.json`.
+ * The archive is streamed into `docker load`, with constant memory and without a copy inside. Twice its size has to be
+ * free. Loading may take 10 minutes, and 1 second more for each 4 MiB. An archive in OCI layout only, without a
+ * `manifest.json`, can be loaded only by Docker engines with the containerd image store.
  *
- * Throws a `TypeError` for what is no name of an image, or one with a digest.
+ * Throws a `TypeError` for an invalid name, a name with a digest, and a path that is not absolute.
  *
  * @example
  * ```ts
@@ -136,11 +139,11 @@ async function requireArchive({ host }: Reading, path: string): Promise<HostFile
   const file = await host.file(path);
   if (file !== undefined) return file;
   throw new Failure(ExitCode.Step, `There is no archive "${path}" on the host`, {
-    hint: `Put it there: docker save -o ${path} IMAGE, where the image is`,
+    hint: "Create it where the image is (docker save -o FILE IMAGE), and copy it to the host",
   });
 }
 
-/** The image of the archive that is meant. */
+/** The image in the archive that is meant. */
 function selectImage({ images }: ImageArchive, name: string, path: string): ArchivedImage {
   const named = images.find(({ names }) => names.includes(name));
   if (named !== undefined) return named;
@@ -151,10 +154,11 @@ function selectImage({ images }: ImageArchive, name: string, path: string): Arch
   });
 }
 
-/** Whether an image inside is the one of the archive. */
+/** Whether an image inside is the one in the archive. */
 function isImage(info: ImageInfo, wanted: ArchivedImage): boolean {
   if (wanted.ids.includes(info.Id)) return true;
-  // The containerd image store gives an image from an old archive, which has no manifest, an id that is not in there.
+  // The containerd image store gives an image from an old archive, which has no manifest, an id that is not in the
+  // archive.
   const { legacy } = wanted;
   return legacy !== undefined && JSON.stringify(legacy.layers) === JSON.stringify(info.RootFS?.Layers ?? []) &&
     runtimeConfigOf(legacy.config) === runtimeConfigOf(info.Config);
@@ -172,7 +176,7 @@ function runtimeConfigOf(config: ImageConfig | null | undefined): string {
 }
 
 function loadFailure(output: Output, path: string, { layout }: ImageArchive): Failure {
-  // It looks for files of the oldest layout then.
+  // The engine then looks for files of the oldest layout.
   if (layout === "oci" && /docker-import-\d+\/.*: no such file/.test(output.errorText)) {
     return new Failure(
       ExitCode.Step,

@@ -76,7 +76,7 @@ Deno.test("an image is loaded from its archive where it is missing, and the seco
   }
 });
 
-Deno.test("another image of this name gives it up; one that is there under its id alone is only named", async () => {
+Deno.test("an image takes its name back from another one; one that is there under its id alone is only tagged", async () => {
   const { files, id } = await imageFiles({ tags: ["app:1"] });
   const options = onHost(hostFileOf(tar(files)));
   const other = { Id: `sha256:${"0".repeat(64)}`, RepoTags: ["app:1"] };
@@ -107,7 +107,7 @@ Deno.test("the only image of an archive can have another name there, or none", a
 });
 
 // The containerd image store makes a manifest of its own for an image that comes without one.
-Deno.test("an image of an old archive is recognised by its layers and configuration where its id is another", async () => {
+Deno.test("an image of an old archive with another id is recognised by its layers and configuration", async () => {
   const { files, layers, config } = await imageFiles({ tags: ["app:1"], legacy: "config.json" });
   const options = onHost(hostFileOf(tar(files)));
   const same = {
@@ -128,7 +128,7 @@ Deno.test("an image of an old archive is recognised by its layers and configurat
   }
 });
 
-Deno.test("an archive that does not do is an error, and nothing is sent", async () => {
+Deno.test("an archive that is missing, wrong or too large is an error, and nothing is sent", async () => {
   const { files } = await imageFiles({ tags: ["app:1"] });
   const archive = tar(files);
   const two = JSON.parse(files.find(({ name }) => name === "manifest.json")!.content) as unknown[];
@@ -142,7 +142,7 @@ Deno.test("an archive that does not do is an error, and nothing is sent", async 
     assertEquals(stub.writes, []);
   };
   await fails(undefined, 'There is no archive "/images/app.tar" on the host');
-  await fails(hostFileOf(new Uint8Array(10)), "it is no tar archive");
+  await fails(hostFileOf(new Uint8Array(10)), "it is not a tar archive");
   await fails(hostFileOf(several), 'has no image "other:1" but 2 others: app:1; app:1');
   const nothing = on("image inspect", (script) => ({
     code: 1,
@@ -189,7 +189,7 @@ Deno.test("a load that fails says why, and what cannot be used is removed again"
   assertEquals(broken.writes, ["docker load", `docker image rm -f ${id} ${manifest}`]);
 });
 
-Deno.test("what can be loaded from no archive is refused when the step is made", () => {
+Deno.test("names and paths that nothing can be loaded from are refused when the step is made", () => {
   assertThrows(() => loadedImage("app@sha256:00", { archive: "/a.tar" }), TypeError, "without a digest");
   assertThrows(() => loadedImage("app:1", { archive: "a.tar" }), TypeError, "absolute path");
 });

@@ -3,7 +3,7 @@ import { ensure, StubContainer } from "../../../tests/support/stubs.ts";
 import { StepFailed } from "../../engine.ts";
 import { network } from "./network.ts";
 
-Deno.test("a network is made where it is missing, and one of another name is none", async () => {
+Deno.test("a network is created where it is missing; one with another name does not count", async () => {
   const gone = { code: 1, stderr: "Error response from daemon: network models not found" };
   const cases: [found: { code: number; stdout?: string; stderr?: string }, outcome: string][] = [
     [{ code: 0, stdout: "models\n" }, "unchanged"],
@@ -27,6 +27,6 @@ Deno.test("a network is made where it is missing, and one of another name is non
   await assertRejects(() => ensure(network("models"), down), StepFailed, "exit code 1");
 });
 
-Deno.test("what can be no network of a setup's own is refused when the step is made", () => {
+Deno.test("predefined and invalid names are refused when the step is made", () => {
   for (const name of ["host", "a b", ""]) assertThrows(() => network(name), TypeError);
 });

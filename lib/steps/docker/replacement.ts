@@ -1,6 +1,5 @@
 /**
- * Docker containers that are created, put in the place of others, and removed, so that one that runs is given up only for another
- * one that runs.
+ * Docker containers are created, replaced and removed. One that runs is given up only for another one that runs.
  *
  * @module
  */
@@ -18,12 +17,12 @@ import { waitUntilRunning } from "./running.ts";
 
 /** How long a container may take to stop before it is killed, in seconds. */
 export const STOP_TIMEOUT_SECONDS = 30;
-/** How often it is tried to remove a container that Docker is removing already. */
-const MAX_REMOVALS = 20;
-/** How long to wait between two of these tries, in milliseconds. */
+/** How often it is tried to remove a container that Docker is already removing. */
+const MAX_REMOVAL_ATTEMPTS = 20;
+/** How long to wait between two of these attempts, in milliseconds. */
 const REMOVAL_INTERVAL_MS = 500;
 
-/** Creates a container that is not there, and starts it. One that does not come to run is removed again. */
+/** Creates and starts a container that does not exist yet. One that does not run is removed again. */
 export async function createAndStart(at: Writing, desired: DesiredContainer): Promise<void> {
   const { name } = desired;
   await requireSpace(at);
@@ -32,15 +31,17 @@ export async function createAndStart(at: Writing, desired: DesiredContainer): Pr
     await at.container.write(sh`docker start ${name}`);
     await waitUntilRunning(at, desired);
   } catch (error) {
-    // What does not run must not look like something to build on. Why it does not says more than why it could not be removed.
+    // The next run must not find a container that never ran. Why it does not run matters more than why it could not be
+    // removed.
     await at.container.write(sh`docker rm -f ${name}`, { codes: "any" }).catch(() => {});
     throw error;
   }
 }
 
 /**
- * Replaces a container. The old one is renamed, stopped, and removed only when the new one runs; when that does not come to run, the
- * old one is put back as it was. Throws a {@linkcode Failure} for one with an anonymous volume, whose data would be lost.
+ * Replaces a container. The old one is renamed and stopped, and removed when the new one runs; if that does not run,
+ * the old one is put back as it was. Throws a {@linkcode Failure} for a container with an anonymous volume, whose data
+ * would be lost.
  */
 export async function replaceContainer(at: Writing, desired: DesiredContainer, old: ContainerInfo): Promise<void> {
   const { name } = desired;
@@ -61,8 +62,8 @@ export async function replaceContainer(at: Writing, desired: DesiredContainer, o
 }
 
 /**
- * Ends a replacement that was interrupted, which has left the old container under its other name. A new one stays if it is as
- * desired and comes to run; otherwise the old one is put back.
+ * Finishes or undoes a replacement that was interrupted, and has left the old container under its other name: a new
+ * container that is as specified and runs stays; otherwise the old one is put back.
  */
 export async function finishReplacement(
   at: Writing,
@@ -88,13 +89,15 @@ export async function finishReplacement(
   await at.container.write(sh`docker start ${name}`);
 }
 
-/** Removes a container. One that was made with `--rm` goes by itself when it has ended, which takes it a moment. */
+/**
+ * Removes a container. Docker itself removes one that was created with `--rm` when it has ended, which takes a moment.
+ */
 export async function removeContainer({ container, pause }: Writing, name: string): Promise<void> {
-  for (let tries = 1;; tries++) {
-    // Its policy may have started it again meanwhile.
+  for (let attempt = 1;; attempt++) {
+    // Its restart policy may have started it again meanwhile.
     const output = await container.write(sh`docker rm -f ${name}`, { codes: [0, 1] });
     if (output.code === 0 || missing(output).length > 0) return;
-    if (!/already in progress/.test(output.errorText) || tries === MAX_REMOVALS) throw failureOf(output);
+    if (!/already in progress/.test(output.errorText) || attempt === MAX_REMOVAL_ATTEMPTS) throw failureOf(output);
     await pause(REMOVAL_INTERVAL_MS);
   }
 }
@@ -111,10 +114,10 @@ function requireNoAnonymousVolume(name: string, old: ContainerInfo): void {
   if (anonymous === undefined || old.State.Status === "created") return;
   throw new Failure(
     ExitCode.Step,
-    `Cannot replace the container "${name}" as the data at "${anonymous.Destination}" is in an anonymous volume, ` +
+    `Cannot replace the container "${name}" as its data at "${anonymous.Destination}" is in an anonymous volume, ` +
       "which the new container would not have",
     {
-      hint: `Copy the data out (docker cp), state a named volume for "${anonymous.Destination}", ` +
+      hint: `Copy the data out (docker cp), specify a named volume for "${anonymous.Destination}", ` +
         "and remove the container by hand",
     },
   );
@@ -132,7 +135,7 @@ async function putBack(at: Writing, name: string, old: ContainerInfo, why: unkno
     throw new Failure(
       ExitCode.Step,
       `The new container "${name}" does not run (${messageOf(why)}), and the old one could not be put back ` +
-        `(${messageOf(error)}): it is there as "${there}"`,
+        `(${messageOf(error)}): it still exists as "${there}"`,
       { hint: "Run this again: it finishes or undoes the replacement", cause: error },
     );
   }

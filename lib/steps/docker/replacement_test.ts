@@ -17,7 +17,7 @@ import type { DockerContainerSpec } from "./container_options.ts";
 
 const SPEC = { image: "app:2" } satisfies DockerContainerSpec;
 
-Deno.test("a container that does not come to run is removed again", async () => {
+Deno.test("a new container that does not run is removed again", async () => {
   for (const fault of [/docker create/, /docker start/]) {
     const docker = new FakeDocker();
     await assertRejects(
@@ -33,7 +33,7 @@ Deno.test("a container that does not come to run is removed again", async () => 
 });
 
 // Whoever reads the failure has to learn of its cause, not of what could not be done about it.
-Deno.test("why a new container does not run is told also when it cannot be removed", async () => {
+Deno.test("why a new container does not run is shown even when it cannot be removed", async () => {
   const docker = new FakeDocker();
   docker.behaviours["app:2"] = exits;
   const stub = new StubContainer(failOnce(/docker rm/, new SessionLost("gone")), docker.rule);
@@ -115,7 +115,7 @@ Deno.test("a container with an anonymous volume is never replaced, and not touch
   const stub = new StubContainer(docker.rule);
   const error = await assertRejects(() => ensure(container("app", SPEC), stub), StepFailed, '"/var/lib/data"');
   assertEquals([error.exitCode, stub.writes, docker.summary], [ExitCode.Step, [], ["app old running"]]);
-  assertStringIncludes(error.hint ?? "", "state a named volume");
+  assertStringIncludes(error.hint ?? "", "specify a named volume");
 });
 
 // What a run has created that was cut off before it could start it, or connect it to all of its networks.
@@ -160,11 +160,11 @@ const MISHAPS: Record<string, Mishap> = {
   "it ends": { lives: exits, message: 'The container "app" ended with exit code 3: OOM' },
   "it crashes and is restarted": {
     lives: (state) => Object.assign(state, { Status: "restarting", ExitCode: 1 }),
-    message: 'The container "app" restarts again and again, last with exit code 1',
+    message: 'The container "app" keeps restarting, last with exit code 1',
   },
   "it crashes between two looks": {
     lives: (_, info) => void info.RestartCount++,
-    message: 'The container "app" restarts again and again, last with exit code 0',
+    message: 'The container "app" keeps restarting, last with exit code 0',
   },
   "it is unhealthy": {
     lives: reportsHealth({ Status: "unhealthy", Log: [{ Output: "first" }, { Output: "no answer\n" }] }),
@@ -189,7 +189,7 @@ const MISHAPS: Record<string, Mishap> = {
           : undefined;
       };
     },
-    message: 'The container "app" was removed while it was waited for',
+    message: 'The container "app" was removed while waiting for it to run',
   },
 };
 
@@ -211,7 +211,7 @@ Deno.test("whatever goes wrong with the new container, the old one is back as it
   }
 });
 
-Deno.test("an old container that cannot be put back is said to be where it is, and the next run goes on from there", async () => {
+Deno.test("where an old container that cannot be put back is, is said, and the next run goes on from there", async () => {
   const gone = new SessionLost("gone");
   const cases: [fault: Rule, where: string, summary: string[]][] = [
     [failOnce(/docker rm -f app$/, gone), "app_previous", ["app new1 exited", "app_previous old exited"]],
@@ -228,8 +228,8 @@ Deno.test("an old container that cannot be put back is said to be where it is, a
     );
     assertEquals(
       error.message,
-      'The new container "app" does not run (The container "app" ended with exit code 3: OOM), and the old one could not be ' +
-        `put back (gone): it is there as "${where}"`,
+      'The new container "app" does not run (The container "app" ended with exit code 3: OOM), and the old one ' +
+        `could not be put back (gone): it still exists as "${where}"`,
     );
     assertEquals(docker.summary, summary);
 

@@ -1,5 +1,5 @@
 /**
- * Whether a Docker container runs: waited for after its start, and looked at while something else is waited for.
+ * Whether a Docker container runs: waited for after its start, and checked while something else is waited for.
  *
  * @module
  */
@@ -13,25 +13,25 @@ import type { Alive } from "../support/poll.ts";
 import { type ContainerInfo, healthStatus, inspectContainer } from "./container_info.ts";
 import { type DesiredContainer, requireContainerName } from "./container_options.ts";
 
-/** A container without a health check counts as running once it has run for this long, in milliseconds. */
+/** How long a container without a health check has to run before it counts as running, in milliseconds. */
 const MIN_UPTIME_MS = 2_000;
 /** How long to wait between two looks, in milliseconds. */
 const POLL_INTERVAL_MS = 500;
-/** How many lines of its log the failure of a container shows. */
+/** How many lines of a container's log its own failure shows. */
 const MAX_FAILURE_LOG_LINES = 20;
-/** How many lines of its log are shown of a container that something else waits for. */
+/** How many lines of a container's log the failure of a wait shows. */
 const MAX_GONE_LOG_LINES = 5;
 
 /**
- * Waits until a container that was started has proven that it runs: it is healthy, or has run for 2 seconds where it has no health
- * check. Throws a {@linkcode Failure} with the end of its log when it has ended, crashes, is unhealthy, or is not healthy in time.
+ * Waits until a container that was started is healthy or, without a health check, has run for 2 seconds. Throws a
+ * {@linkcode Failure} with the end of its log when it ends, keeps restarting, is unhealthy, or is not healthy in time.
  */
 export async function waitUntilRunning(at: Writing, { name, startTimeoutMs }: DesiredContainer): Promise<void> {
   const started = performance.now();
   let restarts: number | undefined;
   for (;;) {
     const info = await inspectContainer(at.container, name);
-    if (!info) throw new Failure(ExitCode.Step, `The container "${name}" was removed while it was waited for`);
+    if (!info) throw new Failure(ExitCode.Step, `The container "${name}" was removed while waiting for it to run`);
     restarts ??= info.RestartCount;
     const failure = whyNotRunning(info, restarts);
     if (failure !== undefined) throw await failureWithLog(at, name, `The container "${name}" ${failure}`);
@@ -55,7 +55,7 @@ export async function waitUntilRunning(at: Writing, { name, startTimeoutMs }: De
 function whyNotRunning(info: ContainerInfo, restartsBefore: number): string | undefined {
   const { Status, Running, ExitCode, Error, Health } = info.State;
   if (info.RestartCount > restartsBefore || Status === "restarting") {
-    return `restarts again and again, last with exit code ${ExitCode}`;
+    return `keeps restarting, last with exit code ${ExitCode}`;
   }
   if (!Running) return `ended with exit code ${ExitCode}${Error ? `: ${Error}` : ""}`;
   if (healthStatus(info) !== "unhealthy") return undefined;
@@ -73,9 +73,9 @@ async function failureWithLog(
 }
 
 /**
- * A Docker container that has to live on while something is waited for.
+ * A Docker container that has to keep running while something is waited for.
  *
- * Throws a `TypeError` for what is no name of a container.
+ * Throws a `TypeError` for an invalid name.
  *
  * @example
  * ```ts
@@ -94,7 +94,7 @@ export function running(name: string): Alive {
       if (Running || Status === "restarting" || Status === "created") return undefined;
       const log = await container.read(sh`docker logs --tail ${MAX_GONE_LOG_LINES} ${name} 2>&1`, { codes: "any" });
       return `the container "${name}" ended with exit code ${ExitCode}${
-        log.text === "" ? "" : `, and said:\n${log.text}`
+        log.text === "" ? "" : `, and its log ends with:\n${log.text}`
       }`;
     },
   };

@@ -64,7 +64,7 @@ Deno.test("a container as specified that does not run is started, and its health
       status: "restarting",
       differences: [{ what: "state", from: "restarting", to: "running" }],
       writes: [],
-      fails: "restarts again and again",
+      fails: "keeps restarting",
     },
     {
       status: "paused",
@@ -98,7 +98,7 @@ Deno.test("a container as specified that does not run is started, and its health
 });
 
 // What a wait is told: whether there is any hope left.
-Deno.test("a container that is waited for is gone when it has ended or was removed", async () => {
+Deno.test("a container that something waits for is gone when it has ended or was removed", async () => {
   const why = async (status: string | undefined, name = "app") => {
     const docker = new FakeDocker();
     if (status !== undefined) docker.add("app", { status });
@@ -108,7 +108,7 @@ Deno.test("a container that is waited for is gone when it has ended or was remov
     return await running(name).whyGone(reading);
   };
   for (const status of ["running", "restarting", "created"]) assertEquals(await why(status), undefined, status);
-  const ended = 'the container "app" ended with exit code 0, and said:\nfirst line\nlast words';
+  const ended = 'the container "app" ended with exit code 0, and its log ends with:\nfirst line\nlast words';
   for (const status of ["exited", "dead", "removing"]) assertEquals(await why(status), ended, status);
   assertEquals(await why(undefined), 'there is no container "app"');
   assertThrows(() => running("a b"), TypeError, '"a b"');

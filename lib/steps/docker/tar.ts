@@ -1,25 +1,25 @@
 /**
- * The files of a tar archive on the host, in whatever way tar writes them; as it is or compressed by gzip.
+ * The files in a tar archive on the host, in every format of tar; plain or compressed with gzip.
  *
- * This is not left to a library, since those that there are take an archive as a stream: they would read all of it in every run,
- * where here the file is opened again behind what is long, and an archive of any size takes milliseconds.
+ * This is not left to a library, as the existing ones take an archive as a stream: they would read all of it in every
+ * run. Here the file is opened again behind what is long, so that an archive of any size takes milliseconds.
  *
  * @module
  */
 
 import type { HostFile } from "../../host/host.ts";
 
-/** Of what blocks an archive is made, in bytes. */
+/** The size of the blocks of an archive, in bytes. */
 const BLOCK_BYTES = 512;
-/** The content of a file that is larger than this, in bytes, is not read. */
+/** The size of the largest file whose content is read, in bytes. */
 const MAX_CONTENT_BYTES = 4 * 1024 * 1024;
-/** What is longer than this, in bytes, is quicker passed over by opening the file again behind it than by reading it. */
+/** From this length on, in bytes, opening the archive again behind something is quicker than reading it. */
 const MIN_SEEK_BYTES = 4 * 1024 * 1024;
 
-/** How the formats of compression that `docker load` knows begin. */
-const COMPRESSED = { gzip: [0x1f, 0x8b], zstd: [0x28, 0xb5, 0x2f, 0xfd], bzip2: [0x42, 0x5a, 0x68], xz: [0xfd, 0x37] };
+/** How files begin in the formats of compression that `docker load` knows. */
+const MAGIC_BYTES = { gzip: [0x1f, 0x8b], zstd: [0x28, 0xb5, 0x2f, 0xfd], bzip2: [0x42, 0x5a, 0x68], xz: [0xfd, 0x37] };
 
-/** What is wrong with an archive, to follow "as". */
+/** What is wrong with an archive, as a phrase that can follow "as". */
 export class InvalidArchive extends Error {
   /** What to do about it, where that is known. */
   readonly hint: string | undefined;
@@ -33,15 +33,18 @@ export class InvalidArchive extends Error {
 
 /** A regular file of an archive. */
 export interface TarFile {
-  /** Its path, without `./` and `/` in front. */
+  /** Its path, without a leading `./` or `/`. */
   readonly name: string;
-  /** Missing where it is larger than 4 MiB. */
+  /** `undefined` where it is larger than 4 MiB. */
   readonly content: Uint8Array<ArrayBuffer> | undefined;
   /** Where it ends in the archive, uncompressed, in bytes. */
   readonly end: number;
 }
 
-/** Reads the regular files of an archive, one after the other. Throws an {@linkcode InvalidArchive} for one that is damaged or none. */
+/**
+ * Reads the regular files in an archive, one after the other. Throws an {@linkcode InvalidArchive} that says what is
+ * wrong with it.
+ */
 export async function* readTar(file: HostFile): AsyncGenerator<TarFile> {
   const isCompressed = await isGzip(file);
   const bytes = isCompressed ? new ByteReader(decompressed(file)) : new ByteReader(file.chunks(), file);
@@ -59,9 +62,9 @@ export async function* readTar(file: HostFile): AsyncGenerator<TarFile> {
 async function isGzip(file: HostFile): Promise<boolean> {
   const start = await firstBytes(file);
   if (start.length === 0) throw new InvalidArchive("it is empty");
-  const compression = Object.entries(COMPRESSED).find(([, magic]) => magic.every((byte, i) => start[i] === byte))?.[0];
+  const compression = Object.entries(MAGIC_BYTES).find(([, magic]) => magic.every((byte, i) => start[i] === byte))?.[0];
   if (compression !== undefined && compression !== "gzip") {
-    throw new InvalidArchive(`it is compressed with ${compression}`, "Unpack it first, or compress it with gzip");
+    throw new InvalidArchive(`it is compressed with ${compression}`, "Decompress it, or compress it with gzip instead");
   }
   return compression === "gzip";
 }
@@ -76,14 +79,14 @@ async function firstBytes(file: HostFile): Promise<Uint8Array> {
 }
 
 function decompressed(file: HostFile): AsyncIterable<Uint8Array> {
-  // A stream takes chunks ahead of their turn, in which these may have another content already.
+  // A stream takes chunks ahead, which may be overwritten by the time that it reads them.
   const copies = async function* () {
     for await (const chunk of file.chunks()) yield chunk.slice();
   };
   return ReadableStream.from(copies()).pipeThrough(new DecompressionStream("gzip"));
 }
 
-/** Reads by numbers of bytes, whatever the chunks are. */
+/** Reads a number of bytes at a time, whatever the size of the chunks. */
 class ByteReader {
   /** How many bytes were read or skipped. */
   position = 0;
@@ -91,13 +94,13 @@ class ByteReader {
   #chunks: AsyncIterator<Uint8Array>;
   #chunk: Uint8Array = new Uint8Array(0);
 
-  /** With the `file` that the chunks are of, what is long is not read. */
+  /** With the `file` that the chunks come from, what is long is skipped without being read. */
   constructor(chunks: AsyncIterable<Uint8Array>, file?: HostFile) {
     this.#chunks = chunks[Symbol.asyncIterator]();
     this.#file = file;
   }
 
-  /** So many bytes; fewer where the stream ends before. */
+  /** Reads so many bytes, or fewer where the stream ends before. */
   async read(count: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(count);
     let at = 0;
@@ -108,7 +111,7 @@ class ByteReader {
     return bytes.subarray(0, at);
   }
 
-  /** Passes over so many bytes. The answer is how many there were. */
+  /** Skips so many bytes, and returns how many there were. */
   async skip(count: number): Promise<number> {
     if (this.#file === undefined || count < MIN_SEEK_BYTES) return await this.#take(count, () => {});
     await this.cancel();
@@ -142,14 +145,14 @@ class ByteReader {
   }
 }
 
-/** What an extended header says of the entry after it. */
+/** What an extended header says about the entry after it. */
 interface ExtendedHeader {
   readonly name?: string;
   readonly size?: number;
 }
 
-/** The kinds of entries that have no content, whatever their size says: links, devices, folders and pipes. */
-const KINDS_WITHOUT_CONTENT = new Set(["1", "2", "3", "4", "5", "6"]);
+/** The types of entries that have no content, whatever their size says: links, devices, folders and pipes. */
+const TYPES_WITHOUT_CONTENT = new Set(["1", "2", "3", "4", "5", "6"]);
 
 async function* filesOf(bytes: ByteReader): AsyncGenerator<TarFile> {
   const content = async (size: number) => {
@@ -159,22 +162,22 @@ async function* filesOf(bytes: ByteReader): AsyncGenerator<TarFile> {
   };
   let extended: ExtendedHeader = {};
   for (let header; (header = await nextHeader(bytes)) !== undefined;) {
-    const kind = String.fromCharCode(header[156]!);
-    const size = KINDS_WITHOUT_CONTENT.has(kind) ? 0 : extended.size ?? numberIn(header, 124, 12);
+    const type = String.fromCharCode(header[156]!);
+    const size = TYPES_WITHOUT_CONTENT.has(type) ? 0 : extended.size ?? numberIn(header, 124, 12);
     if (!(Number.isSafeInteger(size) && size >= 0)) throw damagedAt(bytes.position - BLOCK_BYTES);
     const isSmall = size <= MAX_CONTENT_BYTES;
-    if (kind === "L" && isSmall) {
+    if (type === "L" && isSmall) {
       extended = { ...extended, name: textIn(await content(size), 0, size) };
       continue;
     }
-    if (kind === "x" && isSmall) {
+    if (type === "x" && isSmall) {
       extended = { ...extended, ...parseExtendedHeader(await content(size)) };
       continue;
     }
-    if (kind === "S") await skipSparseMap(bytes, header);
+    if (type === "S") await skipSparseMap(bytes, header);
     const name = (extended.name ?? nameIn(header)).replace(/^\.?\/+/, "");
     extended = {};
-    const isFile = kind === "0" || kind === "\0" || kind === "7";
+    const isFile = type === "0" || type === "\0" || type === "7";
     const found = isFile && isSmall ? await content(size) : undefined;
     if (!found && await bytes.skip(size + padding(size)) < size + padding(size)) throw truncatedAt(bytes);
     if (isFile) yield { name, content: found, end: bytes.position };
@@ -185,17 +188,17 @@ async function* filesOf(bytes: ByteReader): AsyncGenerator<TarFile> {
 async function nextHeader(bytes: ByteReader): Promise<Uint8Array | undefined> {
   const header = await bytes.read(BLOCK_BYTES);
   const start = bytes.position - header.length;
-  // Docker itself does not insist on the two empty blocks at the end.
+  // Docker does not insist on the two empty blocks at the end either.
   if (header.length === 0 && start > 0) return undefined;
   if (header.length === BLOCK_BYTES) {
     if (isHeader(header)) return header;
     if (header.every((byte) => byte === 0)) return undefined;
   }
-  if (start === 0) throw new InvalidArchive("it is no tar archive");
+  if (start === 0) throw new InvalidArchive("it is not a tar archive");
   throw header.length < BLOCK_BYTES ? truncatedAt(bytes) : damagedAt(start);
 }
 
-/** Passes over what tells where the parts of a sparse file belong, of which a header has room for four: it is no content. */
+/** Skips the blocks that say where the parts of a sparse file belong, which are not counted as its content. */
 async function skipSparseMap(bytes: ByteReader, header: Uint8Array): Promise<void> {
   for (let more = header[482] !== 0; more;) {
     const map = await bytes.read(BLOCK_BYTES);
@@ -205,7 +208,7 @@ async function skipSparseMap(bytes: ByteReader, header: Uint8Array): Promise<voi
 }
 
 function truncatedAt({ position }: ByteReader): InvalidArchive {
-  return new InvalidArchive(`it is cut off after ${position} bytes`);
+  return new InvalidArchive(`it is truncated after ${position} bytes`);
 }
 
 function damagedAt(position: number): InvalidArchive {
@@ -234,8 +237,8 @@ function textIn(bytes: Uint8Array, from: number, length: number): string {
 }
 
 /**
- * A number in octal digits or, where these do not suffice, as for a layer of 8 GiB, in binary with its first bit set. `NaN` for
- * anything else, such as a negative number, which has its second bit set as well.
+ * A number in octal digits or, where these do not suffice, as for a layer of 8 GiB, in binary with the first bit set.
+ * `NaN` for anything else, such as a negative number, which has the second bit set as well.
  */
 function numberIn(header: Uint8Array, from: number, length: number): number {
   const field = header.subarray(from, from + length);
@@ -247,13 +250,13 @@ function numberIn(header: Uint8Array, from: number, length: number): number {
   return field.reduce((number, byte, at) => number * 256 + (at === 0 ? byte & 0x7f : byte), 0);
 }
 
-/** The records `length key=value` of an extended header, as far as they matter. */
+/** The records `length key=value` of an extended header, as far as they matter here. */
 function parseExtendedHeader(bytes: Uint8Array): ExtendedHeader {
   const found: { name?: string; size?: number } = {};
   for (let at = 0; at < bytes.length;) {
     const length = Number.parseInt(textIn(bytes, at, 20), 10);
     if (!(length > 0)) break;
-    // Without a value, the header's own counts.
+    // A record without a value leaves that of the header.
     const [, key, value] = /^\d+ ([^=]*)=(.+)\n$/s.exec(textIn(bytes, at, length)) ?? [];
     if (key === "path") found.name = value!;
     if (key === "size") found.size = /^\d+$/.test(value!) ? Number(value) : NaN;

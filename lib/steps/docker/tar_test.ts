@@ -4,7 +4,9 @@ import { testWith } from "../../../tests/support/permission.ts";
 import type { HostFile } from "../../host/host.ts";
 import { InvalidArchive, readTar } from "./tar.ts";
 
-/** The names in an archive, with the content of those that are read. One that is opened again and again fails the test. */
+/**
+ * The names in an archive, with the content of those that are read. One that is opened again and again fails the test.
+ */
 async function read(bytes: Uint8Array<ArrayBuffer>): Promise<[name: string, content: string | undefined][]> {
   const file = hostFileOf(bytes);
   let opened = 0;
@@ -53,7 +55,7 @@ testWith(["read", "write", "run"], "archives are read as GNU tar writes them, in
   }
 });
 
-Deno.test("a size that is none is damage", async () => {
+Deno.test("a size that is not a number is damage", async () => {
   const sizes = ["garbage!!!!\0", "-0000000001\0", "00000000o02\0", "\xff".repeat(12), `\x80${"\x7f".repeat(11)}`];
   for (const size of sizes) {
     for (const before of [[], [LAST]]) {
@@ -87,7 +89,7 @@ Deno.test("links, devices and folders have no content, whatever their headers sa
   }
 });
 
-Deno.test("whatever a byte of a header is, reading comes to an end, with the files or with what is wrong", async () => {
+Deno.test("whatever byte of a header is changed, reading ends with the files or with what is wrong", async () => {
   const archive = tar([{ name: "x", content: record("path", "long/a.json"), kind: "x" }, {
     name: "a.json",
     content: "{}",
