@@ -14,10 +14,15 @@ import { type Answer, ensure as ensureStep, type Rule, StubContainer } from "./s
 
 /** A container as `docker container inspect` shows it, as far as the steps use it. Tests change it at will. */
 export interface FakeContainer {
+  /** Its name, after a slash. */
   Name: string;
+  /** Its id: `old`, or `new1` for the first one that was created. */
   readonly Id: string;
+  /** The id of its image. */
   readonly Image: string;
+  /** How often its restart policy has restarted it. */
   RestartCount: number;
+  /** Whether it runs, and how it has ended. */
   State: {
     Status: string;
     Running: boolean;
@@ -25,6 +30,7 @@ export interface FakeContainer {
     Error?: string;
     Health?: { Status: string; Log?: { Output: string }[] };
   };
+  /** What does not depend on the machine. */
   Config: {
     Image: string;
     Env: string[];
@@ -35,6 +41,7 @@ export interface FakeContainer {
     User: string;
     Healthcheck: HealthCheckInfo | null;
   };
+  /** What depends on the machine. */
   HostConfig: {
     RestartPolicy: { Name: string; MaximumRetryCount: number };
     PortBindings: Record<string, { HostIp: string; HostPort: string }[] | null> | null;
@@ -44,7 +51,9 @@ export interface FakeContainer {
     ShmSize: number;
     Init: boolean | null;
   };
+  /** Its volumes, and what is mounted from the machine. */
   Mounts: { Type: string; Name?: string; Source: string; Destination: string; RW: boolean }[];
+  /** The networks that it is connected to. */
   NetworkSettings: { Networks: Record<string, unknown> };
 }
 
@@ -56,7 +65,9 @@ const IMAGE_ENV = ["PATH=/bin", "LANG=C"];
 
 /** A Docker engine with the images `app:1` and `app:2`, and with files inside the container that it runs in. */
 export class FakeDocker {
+  /** The containers that there are, by their names. */
   readonly containers = new Map<string, FakeContainer>();
+  /** The names of the images that there are. */
   readonly images = new Set(Object.keys(IMAGES));
   /** What is free below its data, in KiB. */
   freeKib = 10_000_000;
@@ -72,6 +83,7 @@ export class FakeDocker {
   marker = "";
   #created = 0;
 
+  /** Creates an engine with containers of these names, which run. */
   constructor(...names: string[]) {
     for (const name of names) this.add(name);
   }
@@ -275,7 +287,7 @@ function infoOf(name: string, { image = "app:1", id = "old", status = "running" 
 }
 
 /** A container that ends as soon as it runs. */
-export const exits: Behaviour = (state) =>
+export const exits: Behaviour = (state): void =>
   void Object.assign(state, { Status: "exited", Running: false, ExitCode: 3, Error: "OOM" });
 
 /** A container whose health check says this. */

@@ -10,10 +10,15 @@ import { inspect } from "./engine.ts";
 
 /** The part of `docker container inspect` that is used. */
 export interface ContainerInfo {
+  /** Its id. */
   readonly Id: string;
+  /** Its name, after a slash. */
   readonly Name: string;
+  /** The id of its image. */
   readonly Image: string;
+  /** How often its restart policy has restarted it. */
   readonly RestartCount: number;
+  /** Whether it runs, and how it has ended. */
   readonly State: {
     readonly Status: string;
     readonly Running: boolean;
@@ -21,6 +26,7 @@ export interface ContainerInfo {
     readonly Error?: string;
     readonly Health?: { readonly Status: string; readonly Log?: readonly { readonly Output?: string }[] | null } | null;
   };
+  /** What does not depend on the machine. */
   readonly Config: {
     readonly Image: string;
     readonly Env?: readonly string[] | null;
@@ -31,6 +37,7 @@ export interface ContainerInfo {
     readonly User?: string;
     readonly Healthcheck?: HealthCheckInfo | null;
   };
+  /** What depends on the machine. */
   readonly HostConfig: {
     readonly RestartPolicy: { readonly Name: string; readonly MaximumRetryCount: number };
     readonly PortBindings?:
@@ -42,7 +49,9 @@ export interface ContainerInfo {
     readonly ShmSize?: number;
     readonly Init?: boolean | null;
   };
+  /** The networks that it is connected to, by their names. */
   readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, unknown>> | null };
+  /** Its volumes, and what is mounted from the machine. */
   readonly Mounts: readonly {
     readonly Type: string;
     readonly Name?: string;
@@ -54,10 +63,15 @@ export interface ContainerInfo {
 
 /** A health check as Docker shows it, with times in nanoseconds. */
 export interface HealthCheckInfo {
+  /** The command, after the word that says how it is run. */
   readonly Test?: readonly string[] | null;
+  /** The time between two checks. */
   readonly Interval?: number;
+  /** How long a check may take. */
   readonly Timeout?: number;
+  /** The time after the start in which a check that fails does not count. */
   readonly StartPeriod?: number;
+  /** How many checks in a row have to fail. */
   readonly Retries?: number;
 }
 
@@ -65,7 +79,9 @@ export interface HealthCheckInfo {
 export interface DeviceRequest {
   /** How many; -1 for all. */
   readonly Count: number;
+  /** Which ones, by their numbers or ids. */
   readonly DeviceIDs?: readonly string[] | null;
+  /** What they have to be able to do, such as `gpu`. */
   readonly Capabilities?: readonly (readonly string[])[] | null;
 }
 

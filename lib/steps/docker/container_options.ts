@@ -82,13 +82,17 @@ export interface NormalizedSpec {
   readonly volumes: readonly string[] | undefined;
   /** In bytes. */
   readonly shmSize: number | undefined;
+  /** As Docker shows it. */
   readonly health: HealthCheckInfo | undefined;
 }
 
 /** A container as it has to be: checked and normalized. */
 export interface DesiredContainer {
+  /** Its name. */
   readonly name: string;
+  /** The specification, as the setup has it. */
   readonly spec: DockerContainerSpec;
+  /** Its parts that need another form. */
   readonly normalized: NormalizedSpec;
   /** How long it may take to run, and to be healthy where it has a health check, in milliseconds. */
   readonly startTimeoutMs: number;

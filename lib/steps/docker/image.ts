@@ -61,7 +61,7 @@ export interface ImageSpec {
  *
  * @example
  * ```ts
- * import { setup } from "../../run/setup.ts";
+ * import { setup } from "../../mod.ts";
  *
  * const server = setup(910, "server", async ({ ensure, secret }) => {
  *   await ensure(image("portainer/portainer-ce:2.33.1"));

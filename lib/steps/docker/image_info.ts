@@ -10,15 +10,21 @@ import { inspect } from "./engine.ts";
 
 /** The part of `docker image inspect` that is used. */
 export interface ImageInfo {
+  /** The digest by which its image store knows it. */
   readonly Id: string;
+  /** Its names, with tags. */
   readonly RepoTags?: readonly string[] | null;
+  /** The digests of its layers, uncompressed. */
   readonly RootFS?: { readonly Layers?: readonly string[] | null } | null;
+  /** What it gives to its containers. */
   readonly Config?: ImageConfig | null;
 }
 
 /** The part of an image's configuration that is used. */
 export interface ImageConfig {
+  /** Its variables: `NAME=value`. */
   readonly Env?: readonly string[] | null;
+  /** Other fields, which are only compared. */
   readonly [key: string]: unknown;
 }
 
