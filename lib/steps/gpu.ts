@@ -11,7 +11,7 @@ import type { Step, Writing } from "../step.ts";
 import type { Difference } from "../events.ts";
 import { failureOf, type Output } from "../container/container.ts";
 import { type Script, sh } from "../shell.ts";
-import { requireReference } from "./docker/engine.ts";
+import { requireReference } from "./docker/image_info.ts";
 import { pull } from "./docker/image.ts";
 import { MARKERS, writeMarker } from "./support/marker.ts";
 
