@@ -16,26 +16,27 @@ import { script } from "./script.ts";
 import { service } from "./service.ts";
 import { tree } from "./tree.ts";
 
-/** Takes these steps, one after the other. What `diff` says of the last one is given, and what was predicted in the end. */
+/** Takes these steps, one after the other. What `diff` says of the last one is given, and what was predicted or changed in the end. */
 async function take(
   container: StubContainer,
   steps: readonly Step[],
   { check = true, host = {} }: { check?: boolean; host?: Partial<Host> } = {},
-): Promise<{ differences: readonly Difference[]; predicted: readonly PathChange[] }> {
+): Promise<{ differences: readonly Difference[]; predicted: readonly PathChange[]; changed: readonly PathChange[] }> {
   const events: RunEvent[] = [];
   let predicted: readonly PathChange[] = [];
+  let changed: readonly PathChange[] = [];
   const report = (event: RunEvent) => void events.push(event);
   const pause = () => Promise.resolve();
   const engine = new Engine({ container, host: stubHost(host), check, report, pause });
   for (const step of steps) await engine.ensure(step);
   const last = events.at(-1);
   await engine.ensure({
-    title: "what is predicted",
-    probe: (at) => Promise.resolve(void (predicted = at.predicted)),
+    title: "what is predicted or changed",
+    probe: (at) => Promise.resolve(void ({ predicted, changed } = at)),
     diff: () => [],
     apply: () => Promise.resolve(),
   });
-  return { differences: last?.event === "step finished" ? last.differences : [], predicted };
+  return { differences: last?.event === "step finished" ? last.differences : [], predicted, changed };
 }
 
 testWith(["run", "read", "write"], "what each step on files predicts is what its run changes", async (t) => {
@@ -67,9 +68,12 @@ testWith(["run", "read", "write"], "what each step on files predicts is what its
         const { uid, gid } = await Deno.stat(folder);
         const steps = () => [step(folder, { owner: uid!, group: gid! })];
         const before = await filesIn(folder);
-        const { predicted } = await take(new LocalShell(), steps(), { host });
+        const check = await take(new LocalShell(), steps(), { host });
+        const { predicted } = check;
+        assertEquals(check.changed, []);
         assertEquals(await filesIn(folder), before, "check mode changes nothing");
-        assertEquals((await take(new LocalShell(), steps(), { host, check: false })).predicted, []);
+        const run = await take(new LocalShell(), steps(), { host, check: false });
+        assertEquals([run.predicted, run.changed], [[], predicted], "what is told to the steps after it");
         const after = await filesIn(folder);
         const changed = [...new Set([...before.keys(), ...after.keys()])].filter((path) =>
           before.get(path)?.ctime !== after.get(path)?.ctime
@@ -171,6 +175,7 @@ Deno.test("nothing is predicted of steps that would change nothing, or that come
   assertEquals(await take(readable, steps), {
     differences: [],
     predicted: [{ path: "/etc/app.conf", content: false }],
+    changed: [],
   });
 });
 

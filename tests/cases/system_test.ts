@@ -188,7 +188,7 @@ echo "started with $(cat /etc/app.conf)"
 while :; do sleep 0.05 & wait $!; done
 \` }));
 await ensure(file("/etc/app.conf", { content: "one\\\\n" }));
-await ensure(service("app", { unit, restartWith: ["/opt/app/start", "/etc/app.conf"] }));
+await ensure(service("app", { unit, restartWith: ["/opt/app/start", "/etc/app.conf", "/etc/app.d"] }));
 await ensure(logLine("app", "started with one"));
 `;
 const SERVICE = "service app";
@@ -231,6 +231,17 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
     ["systemctl restart app", "restart: /etc/app.conf has changed since its last start"],
     ["sed -i s/application/accident/ /etc/systemd/system/app.service", "- Description=An accident"],
     ["rm -r /var/lib/phoenix_setup/services", "restart: /opt/app/start has changed since its last start"],
+  ], [
+    // What somebody has tried out is not what runs afterwards.
+    ["echo two >/etc/app.conf; systemctl restart app", "- two"],
+  ], [
+    // Content counts, whatever the clock was at the last start.
+    [
+      "touch -d 2100-01-01 /var/lib/phoenix_setup/services/app.service; mkdir /etc/app.d; echo x >/etc/app.d/x",
+      "restart: /etc/app.d has changed since its last start",
+    ],
+  ], [
+    ["rm -r /etc/app.d", "restart: /etc/app.d has changed since its last start"],
   ]];
   for (const group of wrong) {
     await t.step(`${group.map(([damage]) => damage).join("; ")}: check mode predicts what the run mends`, async () => {
@@ -250,6 +261,15 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
       assertEquals((await check(testHost, APP)).code, 0);
     });
   }
+
+  await t.step("a backup that was restored, and other owners and modes, are no change", async () => {
+    await testHost.inside(`cp /etc/app.conf /etc/app.new; mv /etc/app.new /etc/app.conf
+      touch -d 2100-01-01 /etc/app.conf; touch -d 1970-01-02 /var/lib/phoenix_setup/services/app.service`);
+    assertEquals((await check(testHost, APP)).code, 0);
+    await testHost.inside("chmod 600 /etc/app.conf");
+    const { code, outcomes } = await run(testHost, APP);
+    assertEquals([code, outcomes["file /etc/app.conf"], outcomes[SERVICE]], [0, "changed", "unchanged"]);
+  });
 
   await t.step("it comes up with the container, and needs no restart then", async () => {
     await testHost.restart("shutdown");

@@ -7,6 +7,7 @@
 import type { Step, Writing } from "../../step.ts";
 import type { Difference } from "../../events.ts";
 import { sh } from "../../shell.ts";
+import { StartRecord, startRecordPath } from "../support/start_record.ts";
 import { driftOf } from "./container_drift.ts";
 import { type ContainerInfo, healthStatus } from "./container_info.ts";
 import {
@@ -15,15 +16,7 @@ import {
   readSpec,
   requireContainerName,
 } from "./container_options.ts";
-import {
-  type ContainerState,
-  inspectionFailure,
-  MARKERS,
-  noteRead,
-  previousNameOf,
-  readState,
-  unread,
-} from "./container_state.ts";
+import { type ContainerState, inspectionFailure, previousNameOf, readState } from "./container_state.ts";
 import { inspectedObjects, missing } from "./engine.ts";
 import { pull } from "./image.ts";
 import {
@@ -45,10 +38,13 @@ import { waitUntilRunning } from "./running.ts";
  *
  * An interrupted replacement leaves the old container as `<name>_previous`; the next run finishes or undoes it.
  *
- * What it has read of `restartWith` is noted below `/var/lib/phoenix_setup/docker`. A container without such a note,
- * which somebody else made for instance, is restarted once. Check mode predicts the restart also where it is a `file`,
- * `tree`, `line`, `block` or `absent` before this step that would make the change; what a command or a script would
- * write, it cannot know.
+ * The content of what is in `restartWith`, as it was before the container's last start, is noted as a hash of each path
+ * below `/var/lib/phoenix_setup/docker`. A path at which nothing is has a state like any other, a folder is all regular
+ * files below it, and symbolic links count as what they lead to. All of it is read in every run, for 10 minutes at the
+ * most. A container without such a note, which somebody else made for instance, is restarted once, and so is one that
+ * reads what a step before this one has changed in the same run, even where that was only changed back. Check mode
+ * predicts the restart also where it is a `file`, `tree`, `line`, `block` or `absent` before this step that would make
+ * the change; what a command or a script would write, it cannot know.
  *
  * Throws a `TypeError` for a name or an option that Docker would refuse, or understand as something else.
  *
@@ -74,25 +70,26 @@ import { waitUntilRunning } from "./running.ts";
  */
 export function container(name: string, spec: DockerContainerSpec): Step {
   const desired = readSpec(name, spec);
-  const { restartWith = [] } = spec;
+  const record = new StartRecord("docker", name, spec.restartWith ?? []);
   return {
     title: `container ${name}`,
-    probe: (at) => readState(at, desired),
+    probe: (at) => readState(at, desired, record),
     diff: (state) => differencesOf(state, desired),
     async apply(at, found) {
       let state = found;
       if (state.previous) {
         await finishReplacement(at, desired, state);
-        state = await readState(at, desired);
+        state = await readState(at, desired, record);
       }
       if (!state.image) {
         await pull(at, spec.image);
-        state = await readState(at, desired);
+        state = await readState(at, desired, record);
       }
       if (!state.current) await createAndStart(at, desired);
       else if (driftOf(state, desired).length > 0) await replaceContainer(at, desired, state.current);
-      else await startOrRestart(at, desired, state.current, unread(state).length > 0);
-      if (restartWith.length > 0) await noteRead(at, name, state);
+      else await startOrRestart(at, desired, state.current, state.inputs.changed.length > 0);
+      // What was there before its start: it may have read something newer, and then reads that again.
+      await record.note(at, state.inputs);
     },
   } satisfies Step<ContainerState>;
 }
@@ -110,12 +107,7 @@ function differencesOf(state: ContainerState, desired: DesiredContainer): Differ
   }
   const health = current.State.Running ? healthStatus(current) : undefined;
   if (health !== undefined && health !== "healthy") differences.push({ what: "health", from: health, to: "healthy" });
-  const changed = unread(state);
-  for (const path of changed) differences.push({ what: `restart: ${path} has changed since its last start` });
-  for (const path of state.predicted) {
-    if (!changed.includes(path)) differences.push({ what: `restart: ${path} would change before` });
-  }
-  return differences;
+  return [...differences, ...state.inputs.changed.map(({ path, why }) => ({ what: `restart: ${path} ${why}` }))];
 }
 
 /** Starts a container that is as specified, or restarts it where it has to read something again. */
@@ -168,7 +160,7 @@ export function absent(name: string): Step {
         if (State.Running) await container.write(sh`docker stop -t ${STOP_TIMEOUT_SECONDS} ${own}`);
         await removeContainer(at, own);
       }
-      await container.write(sh`rm -f ${names.map((one) => `${MARKERS}/${one}`)}`);
+      await container.write(sh`rm -f ${names.map((one) => startRecordPath("docker", one))}`);
     },
   } satisfies Step<readonly ContainerInfo[]>;
 }

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ensure, FakeDocker, take } from "../../../tests/support/fake_docker.ts";
-import { on, type Rule, StubContainer } from "../../../tests/support/stubs.ts";
-import { StepFailed } from "../../engine.ts";
+import { withSteppingClock } from "../../../tests/support/clock.ts";
+import { on, type Rule, StubContainer, stubHost } from "../../../tests/support/stubs.ts";
+import { Engine, StepFailed } from "../../engine.ts";
 import type { CommandFailed } from "../../errors.ts";
 import { Secret } from "../../secret.ts";
 import type { Step } from "../../step.ts";
@@ -88,7 +89,39 @@ Deno.test("a container is restarted when a file that it reads has changed, and o
   docker.files["/opt/app"] = "d";
   docker.containers.get("app")!.State = { Status: "exited", Running: false, ExitCode: 0 };
   assertEquals((await take(step(), docker)).stub.writes.map((line) => line.split(" ")[1]), ["start", "-p"]);
-  assertEquals((await take(step(), docker)).outcome, "unchanged");
+  const again = await take(step(), docker);
+  assertEquals([again.outcome, again.stub.reads.length, again.stub.writes.length], ["unchanged", 1, 0]);
+});
+
+Deno.test("a container is restarted for a file that the run only changes back, and check mode says so", async () => {
+  const docker = new FakeDocker("app");
+  const run = async (check: boolean) => {
+    const stub = new StubContainer(docker.rule);
+    const engine = new Engine({
+      container: stub,
+      host: stubHost(),
+      check,
+      report() {},
+      pause: () => Promise.resolve(),
+    });
+    await engine.ensure({
+      title: "a file",
+      probe: () => Promise.resolve(docker.files["/etc/app.conf"]),
+      diff: (found) => found === "a" ? [] : [{ what: "content", to: "a" }],
+      apply: () => Promise.resolve(void (docker.files["/etc/app.conf"] = "a")),
+      changes: () => [{ path: "/etc/app.conf", content: true }],
+    });
+    await engine.ensure(container("app", { image: "app:1", restartWith: ["/etc/app.conf"] }));
+    return [engine.results.map(({ outcome }) => outcome), stub.writes.filter((line) => line.startsWith("docker"))];
+  };
+  const restarted = [["changed", "changed"], ["docker restart -t 30 app"]];
+  assertEquals(await withSteppingClock(() => run(false)), restarted);
+  assertEquals(await run(false), [["unchanged", "unchanged"], []]);
+  // Somebody may have restarted it with this.
+  docker.files["/etc/app.conf"] = "b";
+  assertEquals(await run(true), [["would change", "would change"], []]);
+  assertEquals(await withSteppingClock(() => run(false)), restarted);
+  assertEquals(await run(false), [["unchanged", "unchanged"], []]);
 });
 
 // `docker ps --filter name=portainer` matches any name that contains it; inspect also takes an id.

@@ -9,6 +9,7 @@ import type { Reading, Step } from "../../step.ts";
 import { ExitCode, Failure } from "../../errors.ts";
 import { type Script, sh } from "../../shell.ts";
 import { head } from "../../text.ts";
+import { freeBytesIn } from "../support/disk_space.ts";
 
 /** How long the engine may take to answer after its service was started, in milliseconds. */
 const ENGINE_TIMEOUT_MS = 60_000;
@@ -82,7 +83,7 @@ export async function requireSpace({ container }: Reading, needed = MIN_FREE_BYT
 [ -d "$d" ] || d=/
 df -Pk "$d" | tail -n 1`,
   );
-  const free = Number(output.text.trim().split(/\s+/)[3]) * 1024;
+  const free = freeBytesIn(output.text);
   if (free >= needed) return;
   if (Number.isNaN(free)) throw failureOf(output, "Cannot tell how much space is free for Docker inside the container");
   const mebibytes = (bytes: number, round: (n: number) => number) => `${round(bytes / 1024 / 1024)} MiB`;

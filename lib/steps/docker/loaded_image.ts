@@ -10,7 +10,7 @@ import { ExitCode, Failure } from "../../errors.ts";
 import type { HostFile } from "../../host/host.ts";
 import { sh } from "../../shell.ts";
 import { requirePath } from "../support/path.ts";
-import { formatBytes, timeFor } from "../support/transfer.ts";
+import { formatBytes, sendingProgress, timeFor } from "../support/transfer.ts";
 import { inspectedObjects, lastLine, missing, requireSpace } from "./engine.ts";
 import { type ArchivedImage, type ImageArchive, readImageArchive } from "./image_archive.ts";
 import { familiarName, type ImageConfig, type ImageInfo, requireReference } from "./image_info.ts";
@@ -120,7 +120,7 @@ async function load(
   await requireSpace(at, 2 * archive.size);
   const file = await requireArchive(at, path);
   const output = await at.container.write(sh`docker load`, {
-    stdin: counted(file, (text) => at.progress(text)),
+    stdin: counted(file, sendingProgress(file.size, (text) => at.progress(text))),
     timeout: timeFor(MIN_LOAD_TIMEOUT_MS, file.size),
     codes: "any",
   });
@@ -187,15 +187,11 @@ function loadFailure(output: Output, path: string, { layout }: ImageArchive): Fa
   return failureOf(output, `Cannot load "${path}": ${lastLine(output)}`);
 }
 
-/** The content of a file; `progress` hears how much of it was taken so far. */
-async function* counted(file: HostFile, progress: (text: string) => void): AsyncGenerator<Uint8Array> {
+/** The content of a file; `onSent` hears how many bytes were taken so far. */
+async function* counted(file: HostFile, onSent: (bytes: number) => void): AsyncGenerator<Uint8Array> {
   let sent = 0;
-  let percent = -1;
   for await (const chunk of file.chunks()) {
-    sent += chunk.length;
-    const now = Math.floor(sent * 100 / file.size);
-    if (now !== percent) progress(`${formatBytes(sent)} of ${formatBytes(file.size)} sent`);
-    percent = now;
+    onSent(sent += chunk.length);
     yield chunk;
   }
 }
