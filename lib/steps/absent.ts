@@ -1,5 +1,5 @@
 /**
- * What must not be there.
+ * Files and folders that must not be inside the container.
  *
  * @module
  */
@@ -10,11 +10,12 @@ import { requireRemovable } from "./support/path.ts";
 import { remove } from "./support/remove.ts";
 
 /**
- * Nothing is at the path: a file, a symbolic link (not what it points to) or a folder with all that is in it goes. Where something
- * is mounted at or below it, such as a folder of the host, nothing is removed and the step fails.
+ * Nothing is at the path. A file is removed, and so is a symbolic link (not what it points to) or a folder with all its
+ * content. Where something is mounted at or below the path, such as a folder of the host, nothing is removed and the
+ * step fails.
  *
- * Throws a `TypeError` for `/`, for a path with one component such as `/etc`, for the system's own folders such as `/usr/lib`, and
- * for one with `.` or `..` in it.
+ * Throws a `TypeError` for `/`, for a path with one component such as `/etc`, for the system's own folders such as
+ * `/usr/lib`, and for a path with `.` or `..` in it.
  *
  * @example
  * ```ts

@@ -7,20 +7,20 @@
 import type { Step } from "../step.ts";
 import { CannotEdit, joinLines, linesOf, textEditStep } from "./support/text_edit.ts";
 
-/** What a block of lines has to be. */
+/** A block of lines. */
 export interface BlockSpec {
-  /** Its name, which its marks show: letters, digits, `_`, `.` and `-`. */
+  /** Its name, which its markers show: letters, digits, `_`, `.` and `-`. */
   readonly name: string;
-  /** Its lines, without the marks. */
+  /** Its lines, without the markers. */
   readonly content: string;
 }
 
 /**
- * A block of lines in a text file, between the lines `# BEGIN phoenix_setup name` and `# END phoenix_setup name`: added at the end
- * where it is missing. The rest of the file, its owner and its mode stay. Fails for the same files as
- * {@linkcode line}, and where one of the two marks is missing or there twice.
+ * A block of lines in a text file, between the lines `# BEGIN phoenix_setup name` and `# END phoenix_setup name`: added
+ * at the end if it is missing. The rest of the file, its owner and its mode are kept. The step fails for the same files
+ * as {@linkcode line}, and if one of the two markers is missing or occurs twice.
  *
- * Throws a `TypeError` for a name of other characters and for content with the marks of its own.
+ * Throws a `TypeError` for a name with other characters, and for content that contains the block's own markers.
  *
  * @example
  * ```ts
@@ -32,8 +32,8 @@ export function block(path: string, spec: BlockSpec): Step {
 }
 
 /**
- * What puts a block into the text of a file, of which nothing else changes: it throws {@linkcode CannotEdit} where its marks are neither
- * there once each nor missing both. Throws a `TypeError` for a block that cannot be.
+ * A function that puts a block into the text of a file and changes nothing else. It throws {@linkcode CannotEdit}
+ * unless both markers occur once, in order, or neither occurs. Throws a `TypeError` for an invalid block.
  */
 export function blockEditor(path: string, { name, content }: BlockSpec): (text: string) => string {
   if (!/^[\w.-]+$/.test(name)) {
@@ -59,6 +59,6 @@ function withBlock(text: string, begin: string, content: string, end: string): s
   if (from === -1) lines.push(...block);
   else lines.splice(from, to - from + 1, ...block);
   const result = joinLines(lines);
-  // A missing line break at the very end is no reason to write.
+  // A missing line break at the very end is no reason to write the file.
   return result === `${text}\n` ? text : result;
 }

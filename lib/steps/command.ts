@@ -17,62 +17,69 @@ import { requirePath } from "./support/path.ts";
 
 /** When a command runs, and how. */
 export interface CommandSpec {
-  /** The command is not needed when this one succeeds. After the command it has to. It must change nothing. */
+  /** The command is not needed if this one succeeds, and this one has to succeed afterwards. It must change nothing. */
   readonly unless?: Script;
   /**
-   * The command is needed only while this one succeeds. It must change nothing. With no other guard it has to fail after the
-   * command, which would otherwise run in every run.
+   * The command is needed only while this one succeeds. It must change nothing. Without another guard it has to fail
+   * afterwards; otherwise the command would run every time.
    */
   readonly onlyIf?: Script;
-  /** The command is not needed when this path exists, an absolute one. After the command it has to. */
+  /** The command is not needed if this absolute path exists, and the path has to exist afterwards. */
   readonly creates?: string;
-  /** The user inside to run as. Its home is `HOME`. Default: root. */
+  /** The user inside the container to run as; `HOME` is this user's home. Default: root. */
   readonly user?: string;
   /** The folder to run in, as an absolute path. Default: `/root`, and `/` for a stated user. */
   readonly directory?: string;
-  /** Variables beyond the few that every command gets (`PATH`, `HOME`, `LANG`). A value can be a secret. Default: none. */
+  /**
+   * Environment variables besides `PATH`, `HOME` and `LANG`, which every command has. A value can be a secret. Default:
+   * none.
+   */
   readonly environment?: Readonly<Record<string, string | Secret>>;
-  /** After this a try is ended and has failed. It goes on while a backup freezes the container. Default: 10 minutes. */
+  /**
+   * How long an attempt may take; then it is ended and has failed. The time goes on while a backup freezes the
+   * container. Default: 10 minutes.
+   */
   readonly timeout?: Duration;
   /**
-   * How often a command that failed, or whose time was up, is tried again: after 1 s, 2 s, 4 s and so on, 30 s at the most. The
-   * last failure counts. Default: 0.
+   * How often a command that failed or timed out is run again: after 1 s, 2 s, 4 s and so on, 30 s at most. The last
+   * failure is reported. Default: 0.
    */
   readonly retries?: number;
 }
 
-/** A {@linkcode CommandSpec} that was checked, with all that follows from it. */
+/** A {@linkcode CommandSpec} that was checked, with its defaults. */
 interface Wanted {
   readonly script: Script;
   readonly unless: Script | undefined;
   readonly onlyIf: Script | undefined;
   readonly creates: string | undefined;
-  /** The command, as a part of a sentence. */
+  /** The command as part of a sentence. */
   readonly what: string;
   readonly user: string | undefined;
-  /** The folder to run in, where it need not be there. */
+  /** The folder to run in, if it might not exist. */
   readonly directory: string | undefined;
-  /** What comes before the command and its guards: variables and folder. */
+  /** What sets up variables and folder before the command and its guards. */
   readonly preamble: readonly Script[];
   readonly timeout: number;
   readonly retries: number;
 }
 
-/** The time before the first try that follows another one; each further one is twice as long. */
+/** The time before the second attempt; before each further one it is twice as long. */
 const FIRST_PAUSE_MS = 1_000;
-/** The longest time between two tries. */
+/** The longest time between two attempts. */
 const MAX_PAUSE_MS = 30_000;
 
 /**
- * A command whose effect is there, as its guards say. With `unless` or `creates` it runs only where that does not hold yet, with
- * `onlyIf` only where that holds, and the step fails when the effect is not there afterwards, whatever the command's exit code.
- * Without a guard nobody can know: the command runs in every run, and is reported as `always runs`.
+ * The effect of a command is there, as its guards tell. With `unless` or `creates` the command runs only if that is not
+ * true yet, with `onlyIf` only if that is true. The step fails if the effect is not there afterwards, whatever the
+ * command's exit code. Without a guard the command runs every time, which is reported as `always runs`.
  *
- * User, folder and environment are those of `unless` and `onlyIf` as well, which may take 1 minute each. A guard says no by its exit
- * code; one whose program is missing or cannot be executed (127, 126), that was killed by a signal, or whose time was up, has said
- * nothing, and the step fails. It also fails where the user or the folder is missing.
+ * `unless` and `onlyIf` run as the same user, in the same folder and with the same environment, for up to 1 minute
+ * each. A guard answers by its exit code. One whose program is missing or cannot be executed (127, 126), that was
+ * killed by a signal or that timed out has not answered, and the step fails. It also fails if the user or the folder
+ * does not exist.
  *
- * Throws a `TypeError` for an empty title, and for paths, names and numbers that cannot be meant.
+ * Throws a `TypeError` for an empty title and for invalid paths, names and numbers.
  *
  * @example
  * ```ts
@@ -129,7 +136,7 @@ function requireSpec(title: string, script: Script, spec: CommandSpec): Wanted {
   return { script, what, unless, onlyIf, creates, user, directory, preamble, timeout, retries };
 }
 
-/** Why the command has to run, where it has to. */
+/** Why the command has to run; empty if it does not. */
 async function reasonToRun(container: ContainerReader, wanted: Wanted): Promise<Difference[]> {
   const { unless, onlyIf, creates } = wanted;
   const hasOther = unless !== undefined || creates !== undefined;
@@ -142,8 +149,8 @@ async function reasonToRun(container: ContainerReader, wanted: Wanted): Promise<
 }
 
 /**
- * What is missing of the effect that the command has to have, whatever has made it necessary: that `onlyIf` fails is its effect only
- * where no other guard is stated.
+ * What is missing of the command's effect. After the command that has to be nothing, whatever had made the command
+ * necessary: that `onlyIf` fails belongs to the effect only if there is no other guard.
  */
 async function missingEffect(container: ContainerReader, wanted: Wanted): Promise<Difference[]> {
   const { unless, onlyIf, creates } = wanted;
@@ -161,10 +168,10 @@ async function missingEffect(container: ContainerReader, wanted: Wanted): Promis
   return await isYes(container, onlyIf, wanted) ? [{ what: `"${onlyIf}"`, from: "succeeds", to: "fails" }] : [];
 }
 
-/** Whether a guard says yes. Throws where it says nothing, and where user or folder are missing. */
+/** Whether a guard succeeds. Throws if it does not answer, and if the user or the folder does not exist. */
 async function isYes(container: ContainerReader, guard: Script, wanted: Wanted): Promise<boolean> {
   const { what, user, directory, preamble } = wanted;
-  // What comes before the guard itself can fail with any exit code, so that it takes a word to tell the two apart.
+  // What comes before the guard can fail with any exit code: a word tells whether the guard itself was run.
   const begun = directory === undefined ? [] : [sh`echo begun`];
   const whole = lines(...preamble, ...begun, guard);
   const output = await container.read(new Script(whole.text, guard.display), { ...userOf(wanted), codes: "any" });
@@ -180,7 +187,7 @@ async function isYes(container: ContainerReader, guard: Script, wanted: Wanted):
   return output.code === 0;
 }
 
-/** Throws where user or folder are missing, so that check mode tells what a run would stumble over. */
+/** Throws if the user or the folder does not exist, so that check mode reports what would fail in a run. */
 async function requireSurroundings(container: ContainerReader, wanted: Wanted): Promise<void> {
   if (wanted.directory !== undefined) await isYes(container, sh`:`, wanted);
 }
@@ -192,7 +199,7 @@ async function runWithRetries({ container, progress, pause }: Writing, wanted: W
       await container.write(lines(...preamble, script), { ...userOf(wanted), timeout });
       return;
     } catch (error) {
-      // After the loss of a session nobody knows whether the command has run.
+      // After the loss of a session nobody knows whether the command was run.
       if (!(error instanceof CommandFailed) || retries === 0) throw error;
       if (tries > retries) throw lastOf(tries, error);
       const next = Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), MAX_PAUSE_MS);

@@ -11,7 +11,7 @@ import type { WaitOptions } from "./support/poll.ts";
 import { LOOK_TIMEOUT, waitStep } from "./support/wait_step.ts";
 
 /**
- * A path inside at which something is, waited for.
+ * Something exists at a path inside the container. It is waited for.
  *
  * Throws a `TypeError` for a path that is not absolute.
  *

@@ -23,7 +23,7 @@ import { requirePath } from "./support/path.ts";
 import { requireHostFile, type Source, sourceOfBytes, sourceOfHostFile } from "./support/source.ts";
 import { formatBytes, send, setAttributes, sizeDifference, timeFor } from "./support/transfer.ts";
 
-/** Whose a file has to be. */
+/** Owner, group and permissions of a file. */
 export interface Ownership {
   /** Its owner, by name or number. Default: `root`. */
   readonly owner?: string | number;
@@ -33,35 +33,35 @@ export interface Ownership {
   readonly mode?: number;
 }
 
-/** What a file has to be whose content is stated. */
+/** A file with a stated content. */
 export interface FileSpec extends Ownership {
-  /** Its whole content. Text is written as UTF-8. */
+  /** The whole content. Text is written as UTF-8. */
   readonly content: string | Uint8Array | Secret;
   /** Not together with `content`. */
   readonly from?: never;
 }
 
-/** What a file has to be that is a copy. */
+/** A file that is a copy of one on the host. */
 export interface FileCopySpec extends Ownership {
-  /** The file on the host that it is a copy of, of any size. The setup declares it: `reads: ["/path"]`. */
+  /** The file on the host, of any size. The setup declares it: `reads: ["/path"]`. */
   readonly from: string;
   /** Not together with `from`. */
   readonly content?: never;
 }
 
-/** A {@linkcode FileSpec} or {@linkcode FileCopySpec} that was checked, with all that follows from it. */
+/** A {@linkcode FileSpec} or {@linkcode FileCopySpec} that was checked, with its defaults. */
 interface Wanted {
   readonly path: string;
   readonly attributes: Attributes;
-  /** The stated content; missing for a copy. */
+  /** The stated content; `undefined` for a copy. */
   readonly content: FileSpec["content"] | undefined;
-  /** The file on the host; missing where the content is stated. */
+  /** The file on the host; `undefined` if the content is stated. */
   readonly from: string | undefined;
-  /** Whether the difference between its text and another one may be shown. */
+  /** Whether a difference in the content may be shown. */
   readonly isShown: boolean;
 }
 
-/** What is at a path, and what should be. */
+/** What is at the path, and the content that should be there. */
 interface FileState {
   readonly found: Found;
   readonly source: Source;
@@ -73,32 +73,34 @@ type Found = "nothing" | "symbolic link" | "other" | FoundFile;
 /** A regular file. */
 interface FoundFile extends FoundAttributes {
   readonly size: number;
-  /** Missing where the size tells already that the content is another. */
+  /** `undefined` if the size already differs from the wanted one. */
   readonly sha256: string | undefined;
-  /** The content, where it is text, short, and may be shown. */
+  /** The content, if it is short text that may be shown. */
   readonly text: string | undefined;
 }
 
-/** Up to this size the difference between two texts is shown. */
+/** The largest text of which a difference is shown. */
 const MAX_SHOWN_BYTES = 64 * 1024;
-/** How long a look may take, without what the size adds. */
+/** How long the comparison may take, in addition to the time for the size. */
 const LOOK_TIMEOUT_MS = 60_000;
 
 /**
- * A regular file with this content, owner and mode. It appears whole or not at all: the content goes to a temporary file beside it,
- * readable by root only, is verified by size and hash, gets its owner and mode, and is then moved into place. Missing parent folders
- * are made (0755). A symbolic link at the path is replaced; a folder or a device there is an error. Equal content is not sent, and a
- * large file that was just verified is not read once more while nobody has written to it.
+ * A regular file with this content, owner and mode. It appears complete or not at all: the content is sent to a
+ * temporary file in the same folder that only root can read, verified by size and hash, given its owner and mode, and
+ * moved into place. Missing parent folders are created (0755). A symbolic link at the path is replaced; a folder or a
+ * device is an error. Equal content is not sent, and a large file that was just verified is not read again unless
+ * somebody has written to it.
  *
- * A host file is streamed, with flat memory, after a look whether there is room for it. Every run reads it to compare it, and where
- * the sizes are equal also the one inside: some seconds for each GiB. Comparing may take 1 minute and 1 second more for each 4 MiB,
- * sending 10 minutes and as much more. A host file that is missing, or changes while it is sent, is an error.
+ * A file on the host is streamed in constant memory, after a check that there is enough space. Every run reads it for
+ * the comparison, and if the sizes are equal also the one inside: some seconds for each GiB. The comparison may take 1
+ * minute plus 1 second for each 4 MiB, sending 10 minutes plus the same. A file on the host that is missing, or that
+ * changes while it is sent, is an error.
  *
- * The difference is shown for text that is stated, unless only its owner may read the file, as it is or as it is to be.
+ * The difference is shown for stated text, unless only the owner may read the file, either as it is or as it should be.
  *
- * `pct push` is not used, since it exits 0 when it failed and truncates in place.
+ * `pct push` is not used: it exits with 0 when it fails, and truncates the file in place.
  *
- * Throws a `TypeError` for a path that is not absolute, and for an owner or a mode that cannot be.
+ * Throws a `TypeError` for a path that is not absolute, and for an invalid owner or mode.
  *
  * @example
  * ```ts
@@ -178,7 +180,10 @@ function differencesOf({ found, source }: FileState, { attributes, content, isSh
   return [difference, ...differences];
 }
 
-/** Looks at a path. The hash is worth its time only where the size is the wanted one. With `unless`, text of another hash is read. */
+/**
+ * Finds what is at a path. A file is hashed only if its size is the wanted one. With `unless`, the text of a file with
+ * another hash is read.
+ */
 async function look(
   at: Reading,
   path: string,
@@ -221,7 +226,7 @@ else echo nothing; fi`,
   };
 }
 
-/** Short content as text; `undefined` where it is not. */
+/** Short content as text; `undefined` if it is neither. */
 function textOf(content: Uint8Array): string | undefined {
   if (content.length > MAX_SHOWN_BYTES || content.includes(0)) return undefined;
   try {
@@ -231,7 +236,7 @@ function textOf(content: Uint8Array): string | undefined {
   }
 }
 
-/** The difference between contents that are not shown. */
+/** The difference in a content that is not shown. */
 function briefDifference(found: FoundFile, source: Source, content: FileSpec["content"] | undefined): Difference {
   if (content instanceof Secret) return { what: "content", to: `${content}` };
   if (content !== undefined) return { what: "content", to: `${source.size} other bytes` };

@@ -1,5 +1,5 @@
 /**
- * NVIDIA GPUs that the container is given: whether it sees them, and whether Docker in it does.
+ * NVIDIA GPUs that were given to the container: whether it sees them, and whether Docker containers in it do.
  *
  * @module
  */
@@ -15,44 +15,45 @@ import { requireReference } from "./docker/image_info.ts";
 import { pull } from "./docker/image.ts";
 import { MARKERS, writeMarker } from "./support/marker.ts";
 
-/** What has to be seen. */
+/** The GPUs that the container has to see. */
 export interface VisibleSpec {
-  /** The GPUs, all of them, by the numbers of their devices on the host: `config.gpus`. */
+  /** All of its GPUs, by the numbers of their devices on the host: `config.gpus`. */
   readonly indices: readonly number[];
-  /** The version of the host's driver. Default: the one that is loaded there. */
+  /** The version of the host's driver. Default: whichever is loaded there. */
   readonly driver?: string;
 }
 
-/** What there is of a GPU's parts inside. */
+/** What the container sees of the host's driver and GPUs. */
 interface GpuState {
-  /** The version of the host's kernel module, where one is loaded. */
+  /** The version of the host's kernel module, if one is loaded. */
   readonly kernel: string | undefined;
-  /** The version of the libraries inside, where there are some. */
+  /** The version of the libraries inside, if there are any. */
   readonly library: string | undefined;
-  /** What is wrong with a device. */
+  /** The devices that cannot be used, and why. */
   readonly devices: readonly (readonly [path: string, problem: string])[];
-  /** The GPUs of the host as far as its driver tells: the UUID by the number of the device. */
+  /** The UUIDs of the host's GPUs by the numbers of their devices, as far as the driver shows them. */
   readonly uuids: ReadonlyMap<number, string>;
   readonly nvidiaSmi: NvidiaSmi;
 }
 
-/** What `nvidia-smi` answers. */
+/** The answer of `nvidia-smi`. */
 interface NvidiaSmi {
   readonly code: number;
-  /** What is wrong; empty where nothing is. */
+  /** What is wrong; empty if nothing is. */
   readonly trouble: string;
   readonly gpus: readonly { readonly uuid: string; readonly name: string; readonly driver: string }[];
 }
 
 /**
- * The container sees the GPUs that it is given, these and no others: their devices and those of the driver are there and may be
- * opened, the libraries inside have the version of the host's driver, and `nvidia-smi` lists them. Only the host and the
- * orchestrator's NVIDIA set-up can make it so: where it is not, the step fails, in check mode as well, and says what differs and
- * what to do.
+ * The container sees exactly the GPUs that were given to it: their devices and those of the driver exist and may be
+ * opened, the libraries inside have the version of the host's driver, and `nvidia-smi` lists the GPUs. Only the host
+ * and the orchestrator's NVIDIA installation can change that. If something is wrong, the step therefore fails, in check
+ * mode as well, and says what differs and what to do.
  *
- * A GPU's number is that of its device, `/dev/nvidia<number>`; `nvidia-smi` inside counts from 0, whatever the devices are.
+ * The number of a GPU is that of its device, `/dev/nvidia<number>`; `nvidia-smi` inside always counts from 0.
  *
- * Throws a `TypeError` for numbers or a version that cannot be meant, and a {@linkcode Failure} with exit code 2 for no GPU at all.
+ * Throws a `TypeError` for invalid numbers or an invalid version, and a {@linkcode Failure} with exit code 2 if there
+ * is no GPU at all.
  *
  * @example
  * ```ts
@@ -78,7 +79,7 @@ export function visible({ indices, driver }: VisibleSpec): Step {
       const state = parseState(await container.read(lookScript(indices)));
       const differences = differencesOf(state, indices, driver);
       if (differences.length === 0) return;
-      // No run can change it: it is a failure in check mode, too, where a step before this one would not change anything.
+      // No run can change it, so it is a failure in check mode as well.
       throw new Failure(
         ExitCode.Step,
         `The container does not see its GPUs as it should: ${differences.map(describeDifference).join("; ")}`,
@@ -126,7 +127,7 @@ function versionDifferences(
   return [{ what, from: found ?? none, ...(wanted === undefined ? {} : { to: wanted }) }];
 }
 
-/** What differs in the GPUs that `nvidia-smi` lists. */
+/** The differences in the GPUs that `nvidia-smi` lists. */
 function seenDifferences({ nvidiaSmi, uuids }: GpuState, indices: readonly number[]): Difference[] {
   const what = "nvidia-smi";
   const lists = (gpus: readonly string[]) => `lists ${countOf(gpus.length)}: ${gpus.join(", ")}`;
@@ -135,7 +136,7 @@ function seenDifferences({ nvidiaSmi, uuids }: GpuState, indices: readonly numbe
   }
   const expected = indices.map((index) => uuids.get(index));
   const seen = nvidiaSmi.gpus.map(({ uuid }) => uuid);
-  // Where the driver does not show all of them, their number has to do.
+  // If the driver does not show all UUIDs, the number of GPUs has to do.
   const isRight = expected.every((uuid) => uuid !== undefined)
     ? JSON.stringify(expected.toSorted()) === JSON.stringify(seen.toSorted())
     : expected.length === seen.length;
@@ -151,13 +152,14 @@ function parseState({ text }: Output): GpuState {
   const [facts = "", answer = ""] = text.split(/^smi\n/m);
   const fact = (pattern: RegExp) => pattern.exec(facts)?.[1];
   const all = (pattern: RegExp) => [...facts.matchAll(pattern)].map(([, value]) => value!);
-  // The driver shows the UUID only of a GPU that it has woken up.
+  // The driver shows no UUID of a GPU that it has not initialized.
   const uuids = new Map(
     [...facts.matchAll(/^GPU UUID:\s+(\S+)\nDevice Minor:\s+(\d+)$/gm)]
       .filter(([, uuid]) => !uuid!.includes("?")).map(([, uuid, minor]) => [Number(minor), uuid!]),
   );
   return {
-    // "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.76.05  Thu Aug  7 …", or "… Open Kernel Module for x86_64  580.76.05 …".
+    // "NVRM version: NVIDIA UNIX x86_64 Kernel Module 580.76.05 Thu Aug 7 …", or "… Open Kernel Module for x86_64
+    // 580.76.05 …".
     kernel: fact(/^kernel .*?\s(\d+\.\d+(?:\.\d+)*)\s/m),
     library: fact(/^library .*\/libnvidia-ml\.so\.(\d+\.[\d.]+)$/m),
     devices: [
@@ -182,7 +184,7 @@ function parseNvidiaSmi(answer: string): NvidiaSmi {
   };
 }
 
-/** What to do first about GPUs that are not seen. */
+/** What to do first about what is wrong. */
 function adviceFor({ kernel, library, devices, nvidiaSmi }: GpuState, driver: string | undefined): string {
   if (kernel === undefined) {
     return "Load the NVIDIA driver on the host (modprobe nvidia), then restart the container";
@@ -204,28 +206,29 @@ function adviceFor({ kernel, library, devices, nvidiaSmi }: GpuState, driver: st
   return 'Compare the container\'s devices with its "gpu_assignment": each GPU belongs to one container';
 }
 
-/** What a container has to see. */
+/** The GPUs that a Docker container has to see. */
 export interface InDockerSpec {
-  /** An image with CUDA, pulled where it is missing. */
+  /** An image with CUDA; it is pulled if it is missing. */
   readonly image: string;
   /** How many GPUs. */
   readonly count: number;
 }
 
-/** The container that looks for GPUs. */
+/** The name of the container that looks for GPUs. */
 const TRIAL_CONTAINER = "phoenix_setup_gpu";
-/** How long it may take. */
+/** How long that container may run. */
 const TRIAL_TIMEOUT = "5m";
-/** How much is shown of what it has said. */
+/** How much of the container's last line is shown. */
 const MAX_SHOWN_CHARACTERS = 300;
 
 /**
- * A Docker container with `--gpus all` sees so many GPUs, as `nvidia-smi -L` in it shows. That takes a second or more, so a success
- * is noted below `/var/lib/phoenix_setup/gpu_in_docker`, with a hash over all that it depends on: the driver's version, the GPUs and
- * the numbers of their devices, the image's id, the programs and the configuration of Docker and of the NVIDIA container toolkit,
- * and how many GPUs are expected. As long as all of this is the same, it is not tried again.
+ * A Docker container with `--gpus all` sees this number of GPUs, as `nvidia-smi -L` in it shows. The trial takes a
+ * second or more, so its success is recorded below `/var/lib/phoenix_setup/gpu_in_docker`, with a hash of everything
+ * that it depends on: the driver's version, the GPUs and the numbers of their devices, the image's id, the programs and
+ * configuration of Docker and of the NVIDIA container toolkit, and the number of GPUs. It is not tried again as long as
+ * all of this stays the same.
  *
- * Throws a `TypeError` for what is no image and for a count below 1. A pull and the trial have their bounds: 1 hour and 5 minutes.
+ * A pull may take 1 hour, the trial 5 minutes. Throws a `TypeError` for an invalid image and for a count below 1.
  *
  * @example
  * ```ts
@@ -262,11 +265,11 @@ export function inDocker({ image, count }: InDockerSpec): Step {
   } satisfies Step<{ readonly now: string; readonly noted: string }>;
 }
 
-/** Has a container list its GPUs. Throws a {@linkcode Failure} where they are not so many. */
+/** Has a container list its GPUs. Throws a {@linkcode Failure} unless there are as many as expected. */
 async function requireSeen(at: Writing, image: string, count: number): Promise<void> {
   const there = await at.container.read(sh`docker image inspect --format '{{.Id}}' ${image}`, { codes: "any" });
   if (there.code !== 0) await pull(at, image);
-  // A run that is cut off before this one starts leaves it behind: hence one name, and away with what has it.
+  // A run that is interrupted may leave the container behind: it always has the same name, and is removed first.
   const output = await at.container.write(
     sh`docker rm --force ${TRIAL_CONTAINER} >/dev/null 2>&1
 docker run --rm --name ${TRIAL_CONTAINER} --pull never --gpus all --network none --entrypoint nvidia-smi ${image} -L`,
@@ -276,7 +279,7 @@ docker run --rm --name ${TRIAL_CONTAINER} --pull never --gpus all --network none
   if (output.code !== 0 || seen !== count) throw failureOfTrial(output, image, seen, count);
 }
 
-/** A hash over all that decides whether a container of the image sees GPUs, which is cheaper to ask for than to try. */
+/** A script that prints a hash of everything on which the trial depends, which takes less time than the trial. */
 function fingerprintScript(image: string, count: number): Script {
   return sh`{ echo ${count}; cat /proc/driver/nvidia/version
   grep -hE '^(Model|Bus Location|Device Minor):' /proc/driver/nvidia/gpus/*/information
@@ -297,7 +300,7 @@ function failureOfTrial(output: Output, image: string, seen: number, count: numb
       output.code === 0 ? "" : `: ${last}`
     }`,
   );
-  // An unprivileged container may not set rules for devices.
+  // Docker in an unprivileged container may not set rules for devices.
   if (!/failed to add device rules|bpf_prog_query|cgroup/i.test(output.errorText)) return failure;
   return new CommandFailed(failure.message, failure.evidence, {
     hint: 'Set "no-cgroups = true" in /etc/nvidia-container-runtime/config.toml inside',

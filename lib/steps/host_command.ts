@@ -1,5 +1,5 @@
 /**
- * Programs of the Proxmox host that make something so for the container: all within what the setup declares.
+ * Programs that run on the Proxmox host for the container's setup, within what it declares.
  *
  * @module
  */
@@ -10,20 +10,21 @@ import { type Duration, milliseconds } from "../time.ts";
 import { failureOfGuard, hasAnswered } from "./support/guard.ts";
 import { requireHostPath } from "./support/path.ts";
 
-/** When a program of the host runs, and how long. */
+/** When a program runs on the host, and for how long. */
 export interface HostCommandSpec {
-  /** The program is not needed when this one succeeds. After the program it has to. It must change nothing. */
+  /** The program is not needed if this one succeeds, and this one has to succeed afterwards. It must change nothing. */
   readonly unless: readonly [string, ...string[]];
-  /** After this the program is ended and the step fails. Default: 10 minutes. */
+  /** How long the program may run; then it is ended and the step fails. Default: 10 minutes. */
   readonly timeout?: Duration;
 }
 
 /**
- * The effect of a program of the host, as its guard says: not needed when `unless` exits 0, and after it `unless` has to. Programs
- * are absolute paths that the setup declares (`commands: ["/usr/sbin/…"]`); no shell is involved. A guard that is missing, that was
- * killed, or that does not end within 1 minute has not said no: the step fails.
+ * The effect of a program on the host is there, as its guard tells: the program runs only if `unless` does not exit
+ * with 0, and afterwards `unless` has to. Programs are absolute paths that the setup declares
+ * (`commands: ["/usr/sbin/…"]`); no shell is involved. A guard that is missing, that was killed, or that does not end
+ * within 1 minute has not answered, and the step fails.
  *
- * Throws a `TypeError` for an empty title and for a program that is no absolute path.
+ * Throws a `TypeError` for an empty title and for a program that is not an absolute path.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Files on the Proxmox host that belong to the container: all within what the setup declares.
+ * Files on the Proxmox host that belong to the container's setup, within what it declares.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { isPrivate, requireMode } from "./support/attributes.ts";
 import { requireHostPath } from "./support/path.ts";
 import { CannotEdit } from "./support/text_edit.ts";
 
-/** What a file on the host has to be. */
+/** A file on the host. */
 export interface HostFileSpec {
   /** Its whole content. */
   readonly content: string;
@@ -28,10 +28,11 @@ interface HostFileState {
 }
 
 /**
- * A file on the Proxmox host with this content, written whole or not at all; what is written is owned by root. Its folder has to be there. The setup
- * declares it: `writes: ["/folder"]`, the folder since the file is written beside its place first.
+ * A file on the Proxmox host with this content. It is written completely or not at all, and then belongs to root. Its
+ * folder has to exist. The setup declares the folder, as the file is first written to a temporary one beside it:
+ * `writes: ["/folder"]`.
  *
- * Throws a `TypeError` for a path that is not absolute and for a mode that cannot be.
+ * Throws a `TypeError` for a path that is not absolute and for an invalid mode.
  *
  * @example
  * ```ts
@@ -63,11 +64,12 @@ export function hostFile(path: string, spec: HostFileSpec): Step {
 }
 
 /**
- * A block of lines in a text file on the Proxmox host, between the lines `# BEGIN phoenix_setup name` and `# END phoenix_setup name`:
- * added at the end where it is missing. The rest of the file, its owner and its mode stay. A file that is not there is made. Fails where one of
- * the two marks is missing or there twice. To be declared like {@linkcode hostFile}.
+ * A block of lines in a text file on the Proxmox host, between the lines `# BEGIN phoenix_setup name` and
+ * `# END phoenix_setup name`: added at the end if it is missing. The rest of the file, its owner and its mode are kept.
+ * A missing file is created. The step fails if one of the two markers is missing or occurs twice. The setup declares
+ * the folder, as for {@linkcode hostFile}.
  *
- * Throws a `TypeError` for a path that is not absolute and for a block that cannot be.
+ * Throws a `TypeError` for a path that is not absolute and for an invalid block.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Waiting for HTTP.
+ * Waiting for a URL.
  *
  * @module
  */
@@ -12,34 +12,37 @@ import { lines, Script, sh } from "../shell.ts";
 import type { WaitOptions } from "./support/poll.ts";
 import { waitStep } from "./support/wait_step.ts";
 
-/** What is waited for, and how long. */
+/** What the URL has to answer, and how long to wait for it. */
 export interface HttpSpec extends WaitOptions {
-  /** Where the request is sent from: `inside` the container, or the `host`, which shows that the network lets it through. */
+  /**
+   * Where the request is sent from: `inside` the container, or the `host`, which also tests the network between them.
+   * Default: `inside`.
+   */
   readonly from?: "inside" | "host";
-  /** Accept any certificate. Default: false. */
+  /** Whether to accept any certificate. Default: false. */
   readonly insecure?: boolean;
-  /** The status that counts as an answer. Default: 200. */
+  /** The expected status. Default: 200. */
   readonly status?: number;
-  /** Text that the body has to contain. */
+  /** Text that the body has to contain. Default: any body will do. */
   readonly body?: string;
 }
 
 /** How long one request may take. */
 const REQUEST_TIMEOUT_MS = 10_000;
-/** How much longer the command inside may take that makes the request: it has to start, and to tell of a time-out. */
+/** How much longer the command inside may take: it has to start, and to report a time-out. */
 const COMMAND_ALLOWANCE_MS = 5_000;
-/** How much of a body is looked at. */
+/** How much of a body is read. */
 const MAX_BODY_BYTES = 64 * 1024;
 /** How much of a body is shown. */
 const MAX_SHOWN_CHARACTERS = 200;
 
 /**
- * A URL that answers, waited for. From inside the container it takes `curl` or `wget` there.
+ * A URL answers. It is waited for. From inside the container this takes `curl` or `wget` there.
  *
- * A redirect is an answer of its own, such as 302, and is not followed. One request may take 10 seconds; of a body that has not come
- * to its end by then, or that is longer than 64 KiB, what has come is looked at.
+ * Redirects are not followed: a 302 is an answer like any other. A request may take 10 seconds. Of a body that is not
+ * complete by then, or that is longer than 64 KiB, the part that has come counts.
  *
- * Throws a `TypeError` for what is no URL of HTTP.
+ * Throws a `TypeError` for anything but an HTTP or HTTPS URL.
  *
  * @example
  * ```ts
@@ -74,7 +77,7 @@ function describeReply(reply: HttpReply): string {
 }
 
 async function requestInside(container: Reading["container"], url: string, insecure: boolean): Promise<HttpReply> {
-  // A blank, of which a server makes a bad request, is none in `href`.
+  // `href` has no blanks, which a server would refuse as a bad request.
   const { code, text, errorText } = await replyInTime(container, requestScript(new URL(url).href, insecure));
   if (code === 127) {
     throw new Failure(ExitCode.Step, `Cannot ask for "${url}" as there is neither curl nor wget inside the container`, {
@@ -85,11 +88,12 @@ async function requestInside(container: Reading["container"], url: string, insec
   return status === undefined ? { status, error: errorText.trim() } : { status, body: text };
 }
 
-/** A script that prints the body to stdout, as much of it as is looked at, and the status in a header block to stderr. */
+/** A script that prints the beginning of the body to stdout, and the headers with the status to stderr. */
 function requestScript(href: string, insecure: boolean): Script {
   const seconds = REQUEST_TIMEOUT_MS / 1000;
-  // -q and -s keep everything else but errors away from stderr, and with -q wget keeps its errors to itself. BusyBox's wget knows the
-  // first two options of GNU's not at all, and Debian's crashes on -T. -g: to curl, brackets and braces are patterns of several URLs.
+  // -q and -s keep everything but errors away from stderr, and with -q wget does not even print its errors. BusyBox's
+  // wget has no --max-redirect and no -t, and Debian's build of it crashes on -T. Without -g curl takes brackets and
+  // braces for patterns of several URLs.
   const request = sh`if command -v curl >/dev/null; then curl -g -sS -m ${seconds} -D /dev/stderr ${
     insecure ? ["-k"] : []
   } ${href}
@@ -99,8 +103,8 @@ elif command -v wget >/dev/null; then
 else exit 127; fi`;
   const whole = lines(
     sh`command -v curl >/dev/null || command -v wget >/dev/null || exit 127`,
-    // In an unprivileged container, /dev/stderr cannot be opened where it is a pipe of the host's, on which curl crashes: it gets one
-    // of the container's own.
+    // In an unprivileged container /dev/stderr cannot be opened if it is a pipe of the host, and then curl crashes: it
+    // gets a pipe of the container's own.
     sh`{ {
 ${request}
 } 2>&1 >&3 | cat >&2; } 3>&1 | head -c ${MAX_BODY_BYTES}`,
@@ -108,7 +112,7 @@ ${request}
   return new Script(whole.text, request.display);
 }
 
-/** What a request gave until its time was up. Throws where that is nothing. */
+/** What a request printed until it ended or timed out. Throws if it timed out without any answer. */
 async function replyInTime(
   container: Reading["container"],
   request: Script,
@@ -117,8 +121,8 @@ async function replyInTime(
     return await container.read(request, { codes: "any", timeout: REQUEST_TIMEOUT_MS + COMMAND_ALLOWANCE_MS });
   } catch (error) {
     if (!(error instanceof CommandFailed) || error.exitCode !== ExitCode.Timeout) throw error;
-    // wget's time-out is one of each read, which a server that sends a byte a second never exceeds. Without any answer it is the
-    // container that does not.
+    // wget's time-out is one for each read, which a server that sends a byte a second never exceeds. Without any answer
+    // it is the container that does not answer.
     const { stdout: text, stderr: errorText } = error.evidence;
     if (statusIn(errorText) === undefined) throw error;
     return { text, errorText };
@@ -126,8 +130,8 @@ async function replyInTime(
 }
 
 /**
- * The status of the first answer: BusyBox's wget goes on to where a redirect leads. An interim answer (1xx) and that of a proxy are
- * none.
+ * The status of the first answer, as BusyBox's wget follows redirects. Interim answers (1xx) and the answer of a proxy
+ * do not count.
  */
 function statusIn(headers: string): number | undefined {
   for (const [, status, reason] of headers.matchAll(/^\s*HTTP\/[\d.]+ (\d{3})(.*)$/gm)) {

@@ -151,7 +151,7 @@ Deno.test("a look whose time was up counts as far as there was an answer, and is
   const frozen = new StubContainer(on("curl", late(""), late(""), ok));
   const { outcome, differences, events } = await ensure(step(), frozen);
   const why =
-    "the container does not answer, perhaps as a backup froze or stopped it: Command did not end within 15.0 s";
+    "the container does not answer, perhaps because a backup froze or stopped it: Command did not end within 15.0 s";
   assertEquals([outcome, differences], ["changed", [{ what: "answer", from: why, to: "200" }]]);
   assertEquals(events.some((event) => event.event === "message" && event.level === "warning"), true);
 });

@@ -7,17 +7,17 @@
 import type { Step } from "../step.ts";
 import { CannotEdit, joinLines, linesOf, textEditStep } from "./support/text_edit.ts";
 
-/** Which line has to be in a file, or must not be. */
+/** A line that has to be in a file, or must not be. */
 export type LineSpec = {
   /** The line, without its line break. */
   readonly line: string;
-  /** The line that it replaces, where there is one. Default: none. */
+  /** The line to be replaced, if there is one. Default: none. */
   readonly match?: RegExp;
-  /** A line that is not there yet is put after the last one that matches. Default: at the end. */
+  /** If the line is missing, it is added after the last line that matches. Default: at the end. */
   readonly after?: RegExp;
   readonly absent?: never;
 } | {
-  /** The line that must not be there: exactly this one, or all that match. */
+  /** The line to be removed: exactly this one, or all that match. */
   readonly absent: string | RegExp;
   readonly line?: never;
   readonly match?: never;
@@ -25,15 +25,16 @@ export type LineSpec = {
 };
 
 /**
- * A line in a text file. It is added where it is missing, or replaces the one line that matches. With `absent` it is removed. The file
- * is replaced whole, with the owner and mode that it has. Expressions are tried on each line by itself.
+ * A line in a text file. It is added if it is missing, or replaces the one line that matches. With `absent` it is
+ * removed. The file is replaced completely or not at all, and keeps its owner and mode. Regular expressions are applied
+ * to each line by itself.
  *
- * A file that is not there has no line: for `absent` all is well, otherwise the step fails, since somebody else has to say what else
- * is in that file. So it does where several lines match `match`, where none matches `after`, and for a symbolic link, for a file of
- * more than 1 MiB and for one that is not UTF-8. What is replaced is shown for a file that not only its owner may read. The line itself
- * is part of the title: a secret goes into a {@linkcode file} of its own.
+ * A missing file is fine for `absent`; otherwise the step fails, as the rest of the file has to come from elsewhere.
+ * The step also fails if several lines match `match`, if no line matches `after`, for a symbolic link, for a file of
+ * more than 1 MiB, and for one that is not UTF-8. The difference is shown unless only the owner may read the file. The
+ * line itself is part of the title: put a secret into a {@linkcode file} of its own.
  *
- * Throws a `TypeError` for a text that is not exactly one line, and for a path that is not absolute.
+ * Throws a `TypeError` for text that is not exactly one line, and for a path that is not absolute.
  *
  * @example
  * ```ts

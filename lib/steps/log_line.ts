@@ -11,16 +11,16 @@ import type { WaitOptions } from "./support/poll.ts";
 import { requireUnitName } from "./support/systemd.ts";
 import { waitStep } from "./support/wait_step.ts";
 
-/** How long one look may take: a log can be long. */
+/** How long one search may take: a log can be long. */
 const SEARCH_TIMEOUT = "1m";
 /** How much of a log's last line is shown. */
 const MAX_SHOWN_BYTES = 500;
 
 /**
- * A line that contains a text, waited for: in a file (an absolute path), from its first line on, or in what a systemd unit has
- * written to the journal since its last start. The text is taken as it is, not as a pattern.
+ * A log has a line that contains a text. It is waited for. The log is a file (an absolute path), or the journal of a
+ * systemd unit since the unit's last start. The text is not a pattern.
  *
- * Throws a `TypeError` for a text with a line break, and for what is neither an absolute path nor a unit.
+ * Throws a `TypeError` for text with a line break, and for what is neither an absolute path nor the name of a unit.
  *
  * @example
  * ```ts
@@ -48,21 +48,24 @@ log | grep -qF -e ${text} || {
 }`,
       { codes: [0, 1], timeout: SEARCH_TIMEOUT },
     );
-    // systemd may not be there yet, and systemctl then says so.
+    // If systemd has not started yet, systemctl says so on stderr.
     return { holds: output.code === 0, seen: output.code === 0 ? "there" : output.text || output.errorText };
   });
 }
 
-/** Shell functions `log`, which prints all of a log, and `last`, which prints its last line. Exits where there is none. */
+/**
+ * Defines the shell functions `log`, which prints a file, and `last`, which prints its last line. Exits if there is no
+ * such file.
+ */
 function logOfFile(path: string): Script {
   return sh`[ -f ${path} ] || { echo 'no such file'; exit 1; }
 log() { cat ${path}; }
 last() { tail -n 1 ${path}; }`;
 }
 
-/** As {@linkcode logOfFile}, of what a unit has written since its last start. */
+/** Defines the same functions for what a unit has written to the journal since its last start. */
 function journalOfLastStart(unit: string): Script {
-  // The invocation is systemd's own id of one start of a unit: what an earlier one has written does not count.
+  // systemd's invocation id stands for one start of a unit: the output of earlier ones does not count.
   return sh`i=$(systemctl show -p InvocationID ${unit}) && i=\${i#*=} || exit
 [ -n "$i" ] || { echo 'a unit that was not started'; exit 1; }
 log() { journalctl -q --no-pager -o cat "$@" _SYSTEMD_INVOCATION_ID="$i"; }

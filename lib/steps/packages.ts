@@ -11,11 +11,11 @@ import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";
 import { type Duration, formatDuration, milliseconds } from "../time.ts";
 
-/** How packages have to be. */
+/** What packages should be. */
 export interface PackagesSpec {
-  /** Whether they have to be there. Default: `present`. */
+  /** Whether they should be installed. Default: `present`. */
   readonly state?: "present" | "absent";
-  /** How long another apt or dpkg is waited for. Default: 10 minutes. */
+  /** How long to wait for another apt or dpkg. Default: 10 minutes. */
   readonly within?: Duration;
 }
 
@@ -31,31 +31,32 @@ interface Known {
   readonly name: string;
   readonly architecture: string;
   readonly version: string;
-  /** dpkg's word: `installed`, `half-configured`, `config-files`, … */
+  /** dpkg's status: `installed`, `half-configured`, `config-files`, … */
   readonly status: string;
-  /** `ok`, or `reinstreq`. */
+  /** dpkg's error flag: `ok` or `reinstreq`. */
   readonly flag: string;
 }
 
-/** How long one call of apt may take. */
+/** How long one apt or dpkg command may take. */
 const APT_TIMEOUT = "1h";
-/** The time between two tries while another apt or dpkg is at work. */
+/** The time between two attempts while another apt or dpkg holds a lock. */
 const LOCK_PAUSE_MS = 1_000;
-/** Nobody is there to answer, needrestart restarts what has to be, and a changed configuration file stays as it is. */
+/** Nobody is there to answer questions, and needrestart restarts services by itself. */
 const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
 
 /**
- * Debian packages that are there (`curl`), at this very version (`jq=1.6-2`, as `apt-cache madison` shows it), of an architecture
- * (`libc6:i386`), or absent. Stating a version permits a downgrade to it. Without recommended packages; changed configuration files
- * of a package stay as they are; nothing is ever asked.
+ * Debian packages are installed (`curl`), in a stated version (`jq=1.6-2`, as `apt-cache madison` shows it) or
+ * architecture (`libc6:i386`), or they are absent. A stated version may be a downgrade. Recommended packages are not
+ * installed, configuration files that were changed are kept, and nothing is ever asked.
  *
- * Nothing else is removed: packages that conflict with a stated one, or need one that has to go, are an error that names them.
- * Removed packages leave their configuration files behind.
+ * Nothing else is removed: if other packages conflict with a stated one, or depend on one to be removed, that is an
+ * error that names them. Removed packages leave their configuration files behind.
  *
- * Another apt or dpkg is waited for, and an interrupted one is finished first. The lists are refreshed only when something is to be
- * installed and they are missing, older than a day, or do not have it. An unknown package is an error.
+ * The step waits for another apt or dpkg, and first finishes what an interrupted one has left. The package lists are
+ * refreshed only if something is to be installed and they are missing, older than a day, or do not contain it. An
+ * unknown package is an error.
  *
- * Throws a `TypeError` for what cannot be the name of a package.
+ * Throws a `TypeError` for an invalid name of a package.
  *
  * @example
  * ```ts
@@ -84,9 +85,9 @@ export function packages(names: readonly string[], spec: PackagesSpec = {}): Ste
   } satisfies Step<readonly Known[]>;
 }
 
-/** What dpkg knows of the packages; nothing where there is no dpkg. */
+/** What dpkg knows of the packages; nothing if there is no dpkg. */
 async function look(container: ContainerReader, wanted: readonly Wanted[]): Promise<Known[]> {
-  // Names without their architecture: of one that is for "all", dpkg-query knows none other.
+  // Names without architecture: dpkg-query finds a package for "all" under no other one.
   const { code, text } = await container.read(
     sh`command -v dpkg-query >/dev/null || exit 127
 dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Status}\t\${db:Status-Eflag}\n' ${
@@ -122,7 +123,10 @@ async function requireApt({ at }: Queue): Promise<void> {
   }
 }
 
-/** Configures what an interrupted dpkg has left. Where that fails, apt says so later, unless it is the package to be removed. */
+/**
+ * Configures what an interrupted dpkg has left. If that fails, apt reports it later, unless that very package is to be
+ * removed.
+ */
 async function finishInterrupted(queue: Queue): Promise<void> {
   queue.at.progress("finishing what an interrupted dpkg may have left");
   await run(queue, sh`dpkg --force-confold --configure -a`);
@@ -130,7 +134,7 @@ async function finishInterrupted(queue: Queue): Promise<void> {
 
 function parse(text: string, state: "present" | "absent"): Wanted {
   const match = /^([a-z0-9][a-z0-9+.-]*[a-z0-9+.])(?::([a-z0-9-]+))?(?:=([0-9][A-Za-z0-9.+~:-]*))?$/.exec(text);
-  // apt reads "name-" as a wish to remove.
+  // apt takes "name-" as a request to remove the package.
   if (!match) {
     throw new TypeError(
       `Cannot manage the package ${JSON.stringify(text)}: expected a name such as "curl", "jq=1.6-2.1" or "libc6:i386"`,
@@ -143,7 +147,7 @@ function parse(text: string, state: "present" | "absent"): Wanted {
   return { name: name!, architecture, version };
 }
 
-/** The instances of a stated package; there can be one for each architecture. */
+/** The instances of a stated package, of which there can be one for each architecture. */
 function instances({ name, architecture }: Wanted, known: readonly Known[]): Known[] {
   return known.filter((one) =>
     one.name === name && (architecture === undefined || [architecture, "all"].includes(one.architecture))
@@ -152,7 +156,7 @@ function instances({ name, architecture }: Wanted, known: readonly Known[]): Kno
 
 function difference(wanted: Wanted, known: readonly Known[], state: "present" | "absent"): Difference[] {
   const what = `package ${fullName(wanted)}`;
-  // "config-files": removed, all but those. "not-installed": mentioned by others only.
+  // "config-files": removed except for these. "not-installed": only mentioned by others.
   const there = instances(wanted, known).filter(({ status }) => !["not-installed", "config-files"].includes(status));
   const found = there[0];
   if (state === "absent") return found ? [{ what, from: describe(found) }] : [];
@@ -178,18 +182,18 @@ function listed(wanted: readonly Wanted[]): string {
   return wanted.map((one) => `"${fullName(one)}"`).join(", ");
 }
 
-/** What calls of apt and dpkg have in common: they queue up behind those of others. */
+/** What all commands of apt and dpkg share: how long they wait for those of others. */
 interface Queue {
   readonly at: Writing;
-  /** When they give up, by `performance.now`. */
+  /** When they give up, as a time of `performance.now`. */
   readonly deadline: number;
-  /** How long they wait in all, in milliseconds. */
+  /** How long they wait in total, in milliseconds. */
   readonly within: number;
 }
 
 /**
- * Runs a command of apt or dpkg, again and again while another one holds a lock that it needs. apt's own
- * `DPkg::Lock::Timeout` knows nothing of the locks of its lists and its archives, and dpkg has no such option.
+ * Runs a command of apt or dpkg, and runs it again while another one holds a lock that it needs. apt's own
+ * `DPkg::Lock::Timeout` does not apply to the locks of its lists and archives, and dpkg has no such option.
  */
 async function run({ at, deadline, within }: Queue, script: Script): Promise<Output> {
   const options: CommandOptions = { codes: "any", timeout: APT_TIMEOUT };
@@ -214,30 +218,34 @@ ${script}`,
   }
 }
 
-/** Who holds the lock that a command of apt or dpkg failed for, if that is why it failed. */
+/** Who holds the lock because of which a command of apt or dpkg failed, if that is why it failed. */
 function lockHolder(errorText: string): string | undefined {
   if (!/could not get lock|unable to (?:acquire|lock)|lock was locked by another/i.test(errorText)) return undefined;
   const process = /held by process (\d+(?: \(.*?\))?)|by another process with pid (\d+)/.exec(errorText);
   return process ? `process ${process[1] ?? process[2]}` : "a process that apt does not name";
 }
 
-/** What apt knows of packages. */
+/** What apt can install. */
 interface Candidates {
-  /** Whether apt's lists are there, and no older than a day. */
+  /** Whether apt has package lists that are no older than a day. */
   readonly isFresh: boolean;
-  /** The versions that can be installed, of each wanted package. */
+  /** The available versions of each wanted package. */
   readonly versions: ReadonlyMap<Wanted, readonly string[]>;
-  /** The packages that cannot be installed as they are wanted. */
+  /** The wanted packages that are not available, or not in the stated version. */
   readonly unknown: readonly Wanted[];
 }
 
-/** apt takes a name that it does not know for a regular expression, and installs whatever matches: it must know every one. */
+/**
+ * Makes sure that apt knows every package: it takes an unknown name for a regular expression, and installs whatever
+ * matches.
+ */
 async function requireCandidates(queue: Queue, wanted: readonly Wanted[]): Promise<void> {
   const { at } = queue;
   const before = await lookForCandidates(at.container, wanted);
   if (before.isFresh && before.unknown.length === 0) return;
   at.progress("refreshing the lists of packages");
-  // Without the option, apt succeeds when it could not fetch a list. One source that fails need not be the one that matters.
+  // Without the option, apt exits with 0 even if it could not fetch a list. A source that fails need not be the one
+  // that is needed.
   const refreshed = await run(
     queue,
     sh`apt-get -q -o APT::Update::Error-Mode=any update && touch /var/lib/apt/lists`,
@@ -252,7 +260,7 @@ async function requireCandidates(queue: Queue, wanted: readonly Wanted[]): Promi
 
 async function lookForCandidates(container: ContainerReader, wanted: readonly Wanted[]): Promise<Candidates> {
   const { text } = await container.read(
-    // A list that does not change keeps its time; the folder's is that of the last refreshment, by requireCandidates.
+    // A list that has not changed keeps its time; that of the folder is set after each refresh, in requireCandidates.
     sh`[ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || ls /var/lib/apt/lists | grep _Packages
 apt-cache madison ${wanted.map(fullName)}`,
     { codes: "any" },
@@ -287,7 +295,7 @@ function failureOfUnknown({ unknown, versions }: Candidates): Failure {
 async function install(queue: Queue, wanted: readonly Wanted[], known: readonly Known[]): Promise<Output> {
   queue.at.progress(`installing ${wanted.length === 1 ? "a package" : `${wanted.length} packages`}`);
   const options = [
-    // apt calls a package that was cut off while it was unpacked "already the newest version".
+    // apt calls a package whose unpacking was interrupted "already the newest version".
     ...(wanted.flatMap((one) => instances(one, known)).some(isTorn) ? ["--reinstall"] : []),
     ...(wanted.some(({ version }) => version !== undefined) ? ["--allow-downgrades"] : []),
   ];

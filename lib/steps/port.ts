@@ -9,15 +9,18 @@ import { sh } from "../shell.ts";
 import type { WaitOptions } from "./support/poll.ts";
 import { LOOK_TIMEOUT, waitStep } from "./support/wait_step.ts";
 
-/** Where a port is looked at, and how long. */
+/** From where a port has to be reachable, and how long to wait for it. */
 export type PortSpec =
   & WaitOptions
   & ({
-    /** `inside`: something listens on the port, at whatever address. Default: `inside`. */
+    /** `inside`: something inside the container listens on the port, at any address. Default: `inside`. */
     readonly from?: "inside";
     readonly address?: never;
   } | {
-    /** `host`: the host can connect, which shows that the network lets it through. The setup declares the address. */
+    /**
+     * `host`: the host can connect to the port, which also tests the network between them. The setup declares the
+     * address.
+     */
     readonly from: "host";
     /** The container's address. */
     readonly address: string;
@@ -27,9 +30,10 @@ export type PortSpec =
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
- * A TCP port that something listens on, waited for: inside, where it takes no tools, or as seen from the host.
+ * Something listens on a TCP port. It is waited for: inside the container, which takes no tools there, or as seen from
+ * the host.
  *
- * Throws a `TypeError` for what is no port, or has no address where it needs one.
+ * Throws a `TypeError` for an invalid port, and if `address` does not match `from`.
  *
  * @example
  * ```ts
@@ -51,7 +55,7 @@ export function port(number: number, spec: PortSpec = {}): Step {
 }
 
 function listeningInside(number: number, options: WaitOptions): Step {
-  // A socket's state 0A is LISTEN. tcp6 is missing where there is no IPv6.
+  // The socket state 0A is LISTEN. There is no tcp6 without IPv6.
   const listening = `:${number.toString(16).toUpperCase().padStart(4, "0")} [0-9A-F]+:[0-9A-F]{4} 0A `;
   const awaited = { title: `port ${number} listens`, what: `port ${number}`, to: "open" };
   return waitStep(awaited, options, async ({ container }) => {

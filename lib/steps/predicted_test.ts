@@ -16,7 +16,10 @@ import { script } from "./script.ts";
 import { service } from "./service.ts";
 import { tree } from "./tree.ts";
 
-/** Takes these steps, one after the other. What `diff` says of the last one is given, and what was predicted or changed in the end. */
+/**
+ * Takes these steps, one after the other. What `diff` says of the last one is given, and what was predicted or changed
+ * in the end.
+ */
 async function take(
   container: StubContainer,
   steps: readonly Step[],

@@ -17,22 +17,28 @@ import { MARKERS, writeMarker } from "./support/marker.ts";
 import { concerns, requirePath } from "./support/path.ts";
 import { requireHostFile, sha256Of } from "./support/source.ts";
 
-/** What a script is, and when and how it runs. */
+/** A script, and when and how it runs. */
 export type ScriptSpec =
   & {
-    /** The program that is given the script. Default: what the script's `#!` line says, else `/bin/sh`. */
+    /** The program that runs the script. Default: the one in the script's `#!` line, else `/bin/sh`. */
     readonly interpreter?: string;
-    /** The script's arguments; never a secret, as every process inside can read them. Default: none. */
+    /** The script's arguments. Never a secret, as every process inside can read them. Default: none. */
     readonly arguments?: readonly (string | number)[];
-    /** Files and folders inside whose content the script works from: it runs again when that changes. Default: none. */
+    /** Files and folders inside that the script reads: it runs again when their content changes. Default: none. */
     readonly inputs?: readonly string[];
-    /** `changed`: it runs again when it, its arguments, environment or inputs change; `once`: never again. Default: `changed`. */
+    /**
+     * `changed`: it runs again when the script, its arguments, environment or inputs change. `once`: it runs only once.
+     * Default: `changed`.
+     */
     readonly when?: "once" | "changed";
-    /** The user inside to run as. Default: `root`. */
+    /** The user inside the container to run as. Default: `root`. */
     readonly user?: string;
-    /** After this the script is ended and the step fails. Default: 10 minutes. */
+    /** How long the script may run; then it is ended and the step fails. Default: 10 minutes. */
     readonly timeout?: Duration;
-    /** Variables beyond the few that every command gets (`PATH`, `HOME`, `LANG`). A value can be a secret. Default: none. */
+    /**
+     * Environment variables besides `PATH`, `HOME` and `LANG`, which every command has. A value can be a secret.
+     * Default: none.
+     */
     readonly environment?: Readonly<Record<string, string | Secret>>;
   }
   & ({
@@ -45,12 +51,12 @@ export type ScriptSpec =
     readonly content?: never;
   });
 
-/** A {@linkcode ScriptSpec} that was checked, with all that follows from it. */
+/** A {@linkcode ScriptSpec} that was checked, with its defaults. */
 interface Wanted {
   readonly title: string;
-  /** The script; missing where it is a file on the host. */
+  /** The script; `undefined` if it is a file on the host. */
   readonly content: string | undefined;
-  /** The file on the host with the script; missing where its content is stated. */
+  /** The file on the host with the script; `undefined` if the content is stated. */
   readonly from: string | undefined;
   readonly interpreter: string | undefined;
   readonly args: readonly string[];
@@ -58,38 +64,41 @@ interface Wanted {
   readonly when: "once" | "changed";
   readonly user: string;
   readonly timeout: Duration | undefined;
-  /** Names and values, with the values of secrets. */
+  /** Names and values, secrets in clear text. */
   readonly variables: readonly (readonly [name: string, value: string])[];
-  /** Commands that export them. */
+  /** The commands that export the variables. */
   readonly exports: readonly Script[];
 }
 
-/** What the script is now, and what the marker says of its last run. */
+/** The script as it is now, and what is known of its last run. */
 interface ScriptState {
   readonly content: string;
-  /** Of all that it runs with. */
+  /** A hash of the script and of everything that it is run with. */
   readonly digest: string;
-  /** The digest of its last run that succeeded; missing where there was none. */
+  /** The same of the last run that succeeded; `undefined` if there was none. */
   readonly lastDigest: string | undefined;
-  /** Whether steps before this one would change its inputs, in check mode. */
+  /** In check mode, whether steps before this one would change its inputs. */
   readonly predicted: boolean;
 }
 
-/** Where a script is while it runs: only root can write there, and it is emptied by a restart. */
+/** Where the script is while it runs. Only root can write to `/run`, and a restart of the container empties it. */
 const RUNNING = "/run/phoenix_setup.script";
-/** How long the look at the inputs may take, whose content is read. */
+/** How long it may take to hash the inputs. */
 const LOOK_TIMEOUT = "10m";
 
 /**
- * A script has run inside, with success: once, or whenever it, its interpreter, user, arguments, environment or inputs have changed
- * since. It runs in `/`, from a file that only its user can read and that is removed afterwards, with nothing on its stdin; what it
- * writes is logged as it comes. Where it ends with another exit code than 0, the step fails and the script runs again next time, as
- * it does after a run that was cut off: it has to bear that.
+ * A script has run successfully inside the container: once, or since the last change of the script, its interpreter,
+ * user, arguments, environment or inputs. It runs in `/`, from a file that only its user can read and that is removed
+ * afterwards, with an empty stdin; its output is logged as it comes. If it ends with an exit code other than 0, the
+ * step fails. The script then runs again next time, as it does after a run that was interrupted: it has to be able to
+ * run again.
  *
- * A marker below `/var/lib/phoenix_setup/scripts`, named after the title, holds a hash over all of this; the title is the script's
- * identity. Remove the marker to have it run again. A script that changes its own inputs never settles, which is an error.
+ * A marker below `/var/lib/phoenix_setup/scripts`, named after the title, holds a hash of all this: the title is the
+ * script's identity. Remove the marker to have the script run again. Of a folder in `inputs`, all regular files below
+ * it count; symbolic links count as what they lead to. A script that changes its own inputs is an error, as it would
+ * have to run every time.
  *
- * Throws a `TypeError` for an empty title or script, and for paths and names that cannot be meant.
+ * Throws a `TypeError` for an empty title or script and for invalid paths and names.
  *
  * @example
  * ```ts
@@ -168,7 +177,7 @@ async function run({ container }: Writing, { content, digest }: ScriptState, wan
   const { title, interpreter, args, user, timeout, exports } = wanted;
   const become = user === "root" ? [] : ["runuser", "-u", user, "--"];
   const command = sh`${[...become, ...interpreterOf(content, interpreter), RUNNING, ...args]}`;
-  // To end a command is to send a signal to all of its processes, more than once: the last one must not hit the removal.
+  // A command is ended by signals to all of its processes, more than once: the last one must not interrupt the removal.
   const whole = sh`t=${RUNNING}
 end() { trap '' HUP INT TERM; rm -f "$t"; }
 trap end EXIT
@@ -181,20 +190,23 @@ ${lines(...exports)}
 ${command} || exit
 ${writeMarker(await markerOf(title), sh`echo ${digest}`)}`;
   const output = await container.write(
-    // What a person wants to see of a failure is not how the script got there.
+    // How the script got into its place is of no interest in a failure.
     new Script(whole.text, command.display),
     { stdin: content, codes: "any", ...(timeout === undefined ? {} : { timeout }) },
   );
   if (output.code !== 0) throw failureOf(output, `Script failed with exit code ${output.code}`);
 }
 
-/** Where it is noted that the script ran. Titles can have any characters, so their names are told apart by a hash. */
+/**
+ * The marker of a script. Titles can have any characters: a hash tells apart those that differ only in what is
+ * replaced.
+ */
 async function markerOf(title: string): Promise<string> {
   const name = title.replace(/[^A-Za-z0-9.-]+/g, "_").slice(0, 80);
   return `${MARKERS}/scripts/${name}.${(await sha256Of(title)).slice(0, 8)}`;
 }
 
-/** What the kernel would run: the program of the `#!` line, and the rest of that line as one argument. */
+/** What the kernel would run: the program in the `#!` line, with the rest of that line as one argument. */
 function interpreterOf(content: string, stated: string | undefined): string[] {
   if (stated !== undefined) return [stated];
   const [, program, argument] = /^#![ \t]*(\S+)[ \t]*(.*?)\s*(?:\n|$)/.exec(content) ?? [];

@@ -22,26 +22,32 @@ import {
   type Unit,
 } from "./support/systemd.ts";
 
-/** What a service has to be. */
+/** A systemd service. */
 export interface ServiceSpec {
-  /** The content of its unit file, `/etc/systemd/system/<name>.service`. Default: the unit is there, a package's for instance. */
+  /**
+   * The content of its unit file, `/etc/systemd/system/<name>.service`. Default: the unit exists, for instance from a
+   * package.
+   */
   readonly unit?: string;
   /** Whether it starts with the container. Default: true. */
   readonly enabled?: boolean;
   /** Whether it runs. Default: true. */
   readonly running?: boolean;
-  /** Files and folders inside that it reads at its start: it is restarted when their content has changed since. Default: none. */
+  /**
+   * Files and folders inside that it reads at its start: it is restarted if their content has changed since. Default:
+   * none.
+   */
   readonly restartWith?: readonly string[];
-  /** Reload it, rather than restart it, for a change in `restartWith`. Default: false. */
+  /** Reload it rather than restart it after a change in `restartWith`. Default: false. */
   readonly reload?: boolean;
 }
 
-/** A {@linkcode ServiceSpec} that was checked, with all that follows from it. */
+/** A {@linkcode ServiceSpec} that was checked, with its defaults. */
 interface Wanted {
   readonly name: string;
-  /** Its unit: the name with its suffix. */
+  /** The name with its suffix. */
   readonly unit: string;
-  /** Where the content of the unit is stated. */
+  /** The unit file, if its content is stated. */
   readonly unitFile: { readonly path: string; readonly step: Step } | undefined;
   readonly enabled: boolean;
   readonly running: boolean;
@@ -49,49 +55,52 @@ interface Wanted {
   readonly record: StartRecord;
 }
 
-/** What there is of a service. */
+/** The state of a service. */
 interface ServiceState {
-  /** What has to be done about the unit file, where something has to. */
+  /** What has to change in the unit file, if anything. */
   readonly unitFile: UnitFileChange | undefined;
-  /** Missing where there is no systemd. */
+  /** `undefined` if there is no systemd. */
   readonly unit: Unit | undefined;
   readonly inputs: StartInputs;
 }
 
-/** A unit file that is not as it has to be. */
+/** A unit file that is not as it should be. */
 interface UnitFileChange {
   readonly path: string;
   readonly differences: readonly Difference[];
   write(at: Writing): Promise<void>;
 }
 
-/** How long a service that was started has to keep running before that counts. */
+/** How long a service has to keep running after its start to count as running. */
 const SETTLE_MS = 2_000;
-/** The time between two looks at a service that has to keep running. */
+/** The time between two looks at a service that was started. */
 const SETTLE_PAUSE_MS = 400;
-/** A service that systemd had to restart, and that is active for no longer than this, may be about to fail again. */
+/** A service that systemd had to restart, and that has been active for less than this, may be about to fail again. */
 const YOUNG_SECONDS = 10;
 
 /**
- * A systemd service that is there, starts with the container, and runs, or what is stated instead. Where the unit's content is
- * stated, its file appears whole or not at all, and systemd is told to read it when it has not.
+ * A systemd service exists, starts with the container and runs, unless something else is stated. If the unit's content
+ * is stated, the unit file appears complete or not at all, and systemd reloads it if it has changed.
  *
- * A service that was started, restarted or reloaded has to keep running for 2 seconds. One that fails in that time, or that systemd
- * has to restart, is an error that shows the end of its journal; so is one that is found in a loop of crashes.
+ * After a start, restart or reload the service has to keep running for 2 seconds. If it fails in that time, or systemd
+ * has to restart it, that is an error which shows the end of its journal; so is a service that is found crashing again
+ * and again.
  *
- * A running service is restarted only when the content of its unit file or of something in `restartWith` is not what it was before this
- * step started the service last. That is noted as a hash of each, below `/var/lib/phoenix_setup/services`: neither the clock nor the
- * restoring of a backup makes a difference. A path at which nothing is has a state like any other, and a folder is all regular files
- * below it; symbolic links count as what they lead to, and owners and permissions do not count. All of it is read in every run, some
- * seconds for each GiB, for 10 minutes at the most. What the service writes to itself does not belong into `restartWith`.
+ * A running service is restarted only if the content of its unit file or of something in `restartWith` differs from
+ * what it was when this step last started the service. A hash of each is recorded below
+ * `/var/lib/phoenix_setup/services`, so that neither a wrong clock nor a restored backup matters. That a path does not
+ * exist is a state like any other. Of a folder, all regular files below it count; symbolic links count as what they
+ * lead to; owners and permissions do not count. All of it is read in every run, which takes some seconds for each GiB
+ * and may take up to 10 minutes. Do not list files that the service itself writes.
  *
- * A service that runs without such a note, started by its package for instance, or noted by an earlier version of this program as an
- * empty file, is restarted once: nobody knows what it has read. So is one that reads what a step before this one has changed in the
- * same run, even where that was only changed back. Check mode predicts the restart also where it is a `file`, `tree`, `line`, `block`
- * or `absent` before this step that would make the change, under the same path; what a command or a script would write, it cannot
- * know.
+ * A service without such a record is restarted once, as nobody knows what it has read: one that its package has
+ * started, for instance, or one of which an earlier version of this program recorded the time of the start, in an empty
+ * file. A service is also restarted if a step before this one has changed what it reads in the same run, even if that
+ * only restored the recorded content: somebody may have restarted it by hand in between. Check mode predicts the
+ * restart if a `file`, `tree`, `line`, `block` or `absent` before this step would change the content under the same
+ * path; it cannot know what a command or a script would write.
  *
- * Throws a `TypeError` for a name that no service has, and for a unit without a section that it needs.
+ * Throws a `TypeError` for an invalid name, and for a unit without a section that it needs.
  *
  * @example
  * ```ts
@@ -189,14 +198,14 @@ function runningDifferences(state: ServiceState, wanted: Wanted): Difference[] {
   return differences;
 }
 
-/** What the service has to read anew. A unit file that is about to be written is among it. */
+/** What the service has to read again, including a unit file that is about to be written. */
 function changedInputs({ unitFile, inputs: { changed } }: ServiceState): StartInputs["changed"] {
   if (unitFile === undefined) return changed;
   const others = changed.filter(({ path }) => path !== unitFile.path);
   return [{ path: unitFile.path, why: "has changed since its last start" }, ...others];
 }
 
-/** How changes of these paths are put into effect. A unit that has changed takes a restart in any case. */
+/** How the service is made to read these paths again. A changed unit always takes a restart. */
 function jobForChanges(paths: readonly string[], { reload, unitFile }: Wanted): "restart" | "reload" {
   return reload && !paths.some((path) => path === unitFile?.path) ? "reload" : "restart";
 }
@@ -214,12 +223,12 @@ async function apply(at: Writing, state: ServiceState, wanted: Wanted): Promise<
   const job = jobFor(found, state, wanted);
   if (job !== undefined) await start(at, job, wanted);
   else if (!isYoung(found)) return;
-  // Whoever starts it anew begins to count its restarts anew.
+  // systemd counts restarts from the last start by somebody else.
   const restarts = job === "start" || job === "restart" ? 0 : found.restarts;
   await requireToKeepRunning(at, name, unit, restarts, isYoung(found) ? YOUNG_SECONDS * 1000 : SETTLE_MS);
 }
 
-/** Writes the unit file where it has to be, and has systemd read it. What systemd then knows of the unit. */
+/** Writes the unit file if necessary and has systemd read it. Returns the unit as systemd knows it then. */
 async function loadUnit(at: Writing, { unit: found, unitFile }: ServiceState, wanted: Wanted): Promise<Unit> {
   if (found === undefined) {
     throw new Failure(
@@ -233,17 +242,18 @@ async function loadUnit(at: Writing, { unit: found, unitFile }: ServiceState, wa
   return (await readUnit(at.container, wanted.unit))!;
 }
 
-/** What systemd has to be asked for so that the service runs, and has read what is there; `undefined` where nothing has to be done. */
+/** What systemd has to do so that the service runs and has read what is there; `undefined` if nothing. */
 function jobFor(found: Unit, state: ServiceState, wanted: Wanted): "start" | "restart" | "reload" | undefined {
   const changed = changedInputs(state).map(({ path }) => path);
   if (isActive(found)) return changed.length > 0 ? jobForChanges(changed, wanted) : undefined;
-  // What is being started by somebody else has not crashed: it is waited for, which is what `start` does then.
+  // A service that somebody else is starting has not crashed: it is waited for, which is what `start` does then.
   const isStarting = found.activeState === "activating" && found.subState !== "auto-restart";
   return isStarting && changed.length === 0 ? "start" : "restart";
 }
 
 async function start(at: Writing, job: "start" | "restart" | "reload", { name, unit, record }: Wanted): Promise<void> {
-  // For a while systemd refuses to start what has failed too often, unless that is forgotten; so are the restarts that it counts.
+  // systemd refuses for a while to start what has failed too often, unless its failures are reset, and its count of
+  // restarts with them.
   const forget = job === "restart" ? sh`systemctl reset-failed ${unit} 2>/dev/null` : sh`:`;
   const output = await record.start(at, lines(forget, sh`systemctl ${job} ${unit}`));
   if (output.code === 0) return;
@@ -252,7 +262,10 @@ async function start(at: Writing, job: "start" | "restart" | "reload", { name, u
   throw await failureOfUnit(at, unit, `The service "${name}" did not ${job === "reload" ? "reload" : "start"}: ${why}`);
 }
 
-/** Looks on for so many milliseconds whether the service keeps running, of which systemd had counted so many restarts before. */
+/**
+ * Watches the service for `duration` milliseconds. Throws if it does not keep running. `restarts` is how many systemd
+ * had counted before.
+ */
 async function requireToKeepRunning(
   at: Writing,
   name: string,
@@ -268,7 +281,7 @@ async function requireToKeepRunning(
   }
 }
 
-/** Why a service does not count as one that keeps running, as the end of a sentence; `undefined` while it does. */
+/** Why a service does not count as running, as the end of a sentence; `undefined` if it does. */
 function troubleOf(unit: Unit | undefined, restarts: number): string | undefined {
   if (unit?.loadState !== "loaded") return "is gone";
   const { activeState, subState, failure } = unit;
@@ -299,7 +312,7 @@ function requireUsable(name: string, { loadState, fileState }: Unit): void {
 }
 
 async function enable(at: Writing, name: string, { fileState }: Unit): Promise<void> {
-  // For any other unit, systemctl explains at length that there is nothing to enable, and succeeds.
+  // For any other unit, systemctl explains that there is nothing to enable, and succeeds.
   if (fileState !== "disabled" && fileState !== "enabled-runtime" && fileState !== "linked") {
     throw new Failure(ExitCode.Step, `Cannot enable the unit "${name}" as it is ${fileState || "not a file"}`, {
       hint: "State { enabled: false } where something else starts it",

@@ -164,12 +164,16 @@ Deno.test("a change of what the service has read restarts it, or reloads it wher
     const container = new StubContainer(shows(changed, same), verbs);
     assertEquals((await ensure(service("app", { restartWith, reload }), container)).outcome, "changed");
     assertEquals(jobs(container), reload ? ["reload"] : ["reset-failed", "restart"]);
-    // Looking, comparing and noting cost nothing more: one look before and one after, and those that watch it; one command.
+    // Looking, comparing and noting cost nothing more: one look before and one after, and those that watch it; one
+    // command.
     assertEquals([container.reads.length, container.writes.length], [2 + 5, 1]);
   }
 });
 
-/** A machine of which only one folder is ours, with a service that always runs, and reads what is at `conf` when it is started. */
+/**
+ * A machine of which only one folder is ours, with a service that always runs, and reads what is at `conf` when it is
+ * started.
+ */
 class Machine extends LocalShell {
   constructor(readonly folder: string) {
     super();

@@ -1,5 +1,5 @@
 /**
- * Snapshots of the container, which the fleet's templates end with.
+ * Snapshots of the container, with which the setup of a template ends.
  *
  * @module
  */
@@ -14,26 +14,31 @@ import { type Poll, pollUntil } from "./support/poll.ts";
 
 /** How a snapshot is taken. */
 export interface SnapshotSpec {
-  /** What `pct listsnapshot` shows beside the name. Default: nothing. */
+  /** The description that `pct listsnapshot` shows. Default: none. */
   readonly description?: string;
-  /** How long each of stopping, taking the snapshot, starting and getting ready may take. Default: 10 minutes. */
+  /**
+   * How long each of these may take: the shutdown, the snapshot, the start, and until the container is ready. Default:
+   * 10 minutes.
+   */
   readonly within?: Duration;
 }
 
-/** How long a container is asked to shut down before it is stopped by force, at the most. */
+/** How long a shutdown may take at most before the container is stopped by force. */
 const MAX_SHUTDOWN_MS = 120_000;
-/** The longest time between two tries of a `pct` for which the container is locked. */
+/** The longest time between two attempts while the container is locked. */
 const LOCK_PAUSE = "5s";
-/** How long a look may take whether systemd has started. */
+/** How long one look at systemd may take. */
 const READY_TIMEOUT = "30s";
 
 /**
- * A snapshot of this name is there, taken once: the container is shut down, the snapshot taken, the container started and waited
- * for. A snapshot that Proxmox refuses fails the step, and the container is started again. A lock, such as a backup's, is waited
- * for. A run that is cut off in between leaves a note on the host, by which the next one starts the container again. A snapshot that
- * Proxmox has not finished to take or to remove is an error.
+ * A snapshot with this name exists. It is taken only once: the container is shut down, the snapshot is taken, and the
+ * container is started and waited for. If Proxmox refuses the snapshot, the step fails and the container is started
+ * again. A lock on the container, for instance of a backup, is waited for. A run that is interrupted in between leaves
+ * a note on the host, by which the next run starts the container again. A snapshot that Proxmox has not finished taking
+ * or removing is an error.
  *
- * Names as Proxmox has them: a letter, then letters, digits, `_` and `-`, 2 to 40 characters, not `current` and not `vzdump`.
+ * Names are those that Proxmox accepts: a letter, then letters, digits, `_` and `-`, 2 to 40 characters, and neither
+ * `current` nor `vzdump`.
  *
  * Throws a `TypeError` for any other name.
  *
@@ -57,7 +62,7 @@ export function snapshot(name: string, spec: SnapshotSpec = {}): Step {
   } satisfies Step<boolean>;
 }
 
-/** Stops the container, takes the snapshot, and starts the container again, whatever has failed until then. */
+/** Stops the container, takes the snapshot, and starts the container again, even if something has failed before. */
 async function takeWhileStopped(
   at: Writing,
   name: string,
@@ -65,7 +70,7 @@ async function takeWhileStopped(
   within: number,
 ): Promise<void> {
   const marker = stoppedMarker(at.container.ctid);
-  // The note comes first: from here on, whoever finds the container stopped knows that it was this program.
+  // The note comes first: from now on, whoever finds the container stopped knows that it was this program.
   await at.host.writeFile(marker, `stopped for the snapshot "${name}"\n`, 0o644);
   let failure: unknown;
   try {
@@ -85,8 +90,9 @@ async function takeWhileStopped(
 }
 
 /**
- * Whether there is a snapshot of this name, from the container's configuration: where Proxmox keeps them, and a file that takes no
- * process of `pct` to read. One that is being taken or removed stands there too, and for ever what a power failure has left of one.
+ * Whether there is a snapshot with this name. Proxmox keeps snapshots in the container's configuration, a file that can
+ * be read without starting `pct`. It also lists those that are being taken or removed, and what a power failure has
+ * left of one.
  */
 async function isTaken({ host, container: { ctid } }: Reading, name: string): Promise<boolean> {
   const path = `/etc/pve/lxc/${ctid}.conf`;
@@ -99,7 +105,7 @@ async function isTaken({ host, container: { ctid } }: Reading, name: string): Pr
   if (state === undefined) return section !== undefined;
   throw new Failure(
     ExitCode.Step,
-    `The snapshot "${name}" is incomplete: Proxmox has it in the state "${state}", perhaps as the host went down meanwhile`,
+    `The snapshot "${name}" is incomplete: Proxmox has it in the state "${state}", perhaps because the host went down meanwhile`,
     {
       hint: "Unless Proxmox is at work on it right now, remove it, and run this again: " +
         `pct delsnapshot ${ctid} ${name} --force`,
@@ -109,7 +115,7 @@ async function isTaken({ host, container: { ctid } }: Reading, name: string): Pr
 
 async function stop(at: Writing, within: number): Promise<void> {
   at.progress("shutting down");
-  // What does not end when it is asked has to be forced before our own time is up.
+  // A container that does not shut down has to be stopped by force before our own time is up.
   const seconds = String(Math.ceil(Math.min(within / 2, MAX_SHUTDOWN_MS) / 1000));
   await pct(at, "shutdown", ["--timeout", seconds, "--forceStop", "1"], within);
   const stopped: Poll<string> = {
@@ -122,10 +128,11 @@ async function stop(at: Writing, within: number): Promise<void> {
   await pollUntil(at, stopped, await stopped.look(), { within });
 }
 
-/** Starts the container, and waits until it can be worked with. */
+/** Starts the container, and waits until it is ready. */
 async function start(at: Writing, within: number): Promise<void> {
   at.progress("starting");
-  // Also where it runs: an HA-managed container was only asked to stop, and may do so later unless it is asked to run.
+  // Also if it still runs: an HA-managed container was only asked to stop, and may do so later unless it is asked to
+  // run.
   await pct(at, "start", [], within);
   const ready: Poll<string> = {
     subject: "the container to be ready",
@@ -143,14 +150,14 @@ async function statusOf(host: Reading["host"]): Promise<string> {
   return status;
 }
 
-/** `pct start` returns long before services and network are up. */
+/** Whether the container is ready: `pct start` returns long before services and network are up. */
 async function readinessOf({ container }: Reading): Promise<string> {
   try {
     const { text } = await container.read(
       sh`command -v systemctl >/dev/null || exit 0; systemctl is-system-running 2>&1`,
       { codes: "any", timeout: READY_TIMEOUT },
     );
-    // systemd is there before it can be asked.
+    // systemd takes a moment until it answers.
     return /^(?:initializing|starting|unknown|failed to connect)/i.test(text) ? `systemd: ${text}` : "ready";
   } catch (error) {
     if (!(error instanceof SessionLost)) throw error;
@@ -158,7 +165,7 @@ async function readinessOf({ container }: Reading): Promise<string> {
   }
 }
 
-/** Runs a `pct` that takes the container's locks, again and again while somebody else has them. */
+/** Runs a `pct` command that needs the container's lock, and runs it again while somebody else holds the lock. */
 async function pct(
   at: Writing,
   subcommand: Parameters<Writing["host"]["pctWrite"]>[0],
@@ -171,12 +178,12 @@ async function pct(
     look: async () => last = await at.host.pctWrite(subcommand, args, within),
     isDone: ({ code, stderr }) => code === 0 || !isLocked(stderr),
     describe: ({ stderr }) => stderr.trim(),
-    // To turn away from a `pct` that works would be to start the next one beside it.
+    // To give up on a `pct` that is at work would mean to start the next one beside it.
     maxLastLookMs: within,
   };
   await pollUntil(at, unlocked, last, { within, interval: LOCK_PAUSE });
   if (last.code === 0) return;
-  // What is so already is no failure.
+  // A container that already runs, or is already stopped, is no failure.
   if (/already running|not running/.test(last.stderr) && subcommand !== "snapshot") return;
   throw failureOfPct(subcommand, last);
 }

@@ -7,7 +7,10 @@ import type { Host } from "../host/host.ts";
 import type { PctResult } from "../container/pct.ts";
 import { snapshot } from "./snapshot.ts";
 
-/** A container in Proxmox, as `pct` and its configuration show it. `refusals` are what the next calls of a subcommand answer. */
+/**
+ * A container in Proxmox, as `pct` and its configuration show it. `refusals` are what the next calls of a subcommand
+ * answer.
+ */
 function proxmox(names: string[], refusals: Record<string, (string | undefined)[]> = {}) {
   const calls: string[] = [];
   const files = new Set<string>();
@@ -54,7 +57,7 @@ Deno.test("a snapshot that is not whole is none, and the step says what to do", 
     state.config = parts("snapstate: prepare\n");
     const error = await assertRejects(() => ensure(snapshot("base"), ready(), { host, check }), StepFailed);
     assertEquals([error.message, error.hint], [
-      'The snapshot "base" is incomplete: Proxmox has it in the state "prepare", perhaps as the host went down meanwhile',
+      'The snapshot "base" is incomplete: Proxmox has it in the state "prepare", perhaps because the host went down meanwhile',
       "Unless Proxmox is at work on it right now, remove it, and run this again: pct delsnapshot 901 base --force",
     ]);
   }

@@ -12,13 +12,13 @@ import { formatDuration } from "../time.ts";
 import type { WaitOptions } from "./support/poll.ts";
 import { waitStep } from "./support/wait_step.ts";
 
-/** How long each try may take. */
+/** How long each attempt may take. */
 const TRY_TIMEOUT_MS = 30_000;
-/** How much is shown of what a try that failed has said, in characters. */
+/** How much of the last line of a failed attempt is shown. */
 const MAX_SHOWN_CHARACTERS = 200;
 
 /**
- * A command that succeeds, waited for: run again and again, so it must change nothing. Each try may take half a minute.
+ * A command succeeds. It is run until it does, so it must change nothing. Each attempt may take half a minute.
  *
  * Throws a `TypeError` for an empty title.
  *

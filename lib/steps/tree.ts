@@ -21,35 +21,35 @@ import { remove } from "./support/remove.ts";
 import { requireHostFile, type Source, sourceOfHostFile } from "./support/source.ts";
 import { type FileToSend, formatBytes, sendAll, sizeDifference, timeFor } from "./support/transfer.ts";
 
-/** What a folder has to be. */
+/** A folder that is a copy of one on the host. */
 export interface TreeSpec {
-  /** The folder on the host that it is a copy of. The setup declares it: `reads: ["/path"]`. */
+  /** The folder on the host. The setup declares it: `reads: ["/path"]`. */
   readonly from: string;
   /** The owner of all that is copied, by name or number. Default: `root`. */
   readonly owner?: string | number;
   /** The group of all that is copied, by name or number. Default: `root`. */
   readonly group?: string | number;
-  /** The permissions of each file. Default: `0o755` for what its owner may execute on the host, `0o644` for the rest. */
+  /** The permissions of each file. Default: `0o755` if its owner may execute it on the host, else `0o644`. */
   readonly fileMode?: number;
   /** The permissions of each folder. Default: `0o755`. */
   readonly directoryMode?: number;
-  /** Whether what is not on the host goes. Default: false. */
+  /** Whether to remove what is not on the host. Default: false. */
   readonly remove?: boolean;
 }
 
-/** A file or folder that has to be there. */
+/** A file or folder that should be there. */
 interface Entry {
-  /** Relative to the tree: `.`, `a`, `a/b`. */
+  /** Relative to the folder: `.`, `a`, `a/b`. */
   readonly path: string;
   readonly attributes: Attributes;
-  /** The content; missing for a folder. */
+  /** The content; `undefined` for a folder. */
   readonly source: Source | undefined;
 }
 
 /** A file or folder that is there. */
 interface Found extends FoundAttributes {
   readonly size: number;
-  /** Missing for a folder. */
+  /** `undefined` for a folder. */
   readonly sha256: string | undefined;
 }
 
@@ -57,22 +57,23 @@ interface Found extends FoundAttributes {
 interface TreeState {
   readonly entries: readonly Entry[];
   readonly found: ReadonlyMap<string, Found>;
-  /** What is there and not on the host; of a folder that goes, only the folder itself. */
+  /** What is there and not on the host, if it is to be removed; of a folder, only the folder itself. */
   readonly extra: readonly string[];
 }
 
-/** How many differences are told one by one. */
+/** How many differences are reported one by one. */
 const MAX_DIFFERENCES = 40;
-/** How long a look may take, without what the size of the files adds. */
+/** How long the comparison may take, in addition to the time for the size of the files. */
 const LOOK_TIMEOUT_MS = 60_000;
 
 /**
- * The files and folders of a folder on the host are there, with equal content and these owners and modes. Each file appears whole or
- * not at all, like {@linkcode file}'s; equal content is not sent. What else is there stays, or goes with `remove: true`.
+ * All files and folders of a folder on the host are there, with the same content and with these owners and modes. Each
+ * file appears complete or not at all, as with {@linkcode file}; equal content is not sent. Anything else in the folder
+ * is kept, or removed with `remove: true`.
  *
- * An error: a symbolic link or anything else on the host that is neither file nor folder, a name with a line break or other control
- * character or that ends in `.phoenix_setup`, and inside, something else where a folder or file has to be (a symbolic link in place
- * of a file is replaced).
+ * It is an error if the folder on the host contains a symbolic link or anything else that is neither a file nor a
+ * folder, or a name with a control character or that ends with `.phoenix_setup`. It is also an error if something else
+ * is in the place of a folder or file inside; only a symbolic link in place of a file is replaced.
  *
  * Throws a `TypeError` as {@linkcode file} does, and with `remove` for a folder of the system such as `/usr/lib`.
  *
@@ -127,24 +128,24 @@ async function apply(at: Writing, path: string, state: TreeState): Promise<void>
   const folders = entries.filter(({ source }) => source === undefined);
   const files = entries.filter((entry) => isToBeSent(entry, state));
   const others = entries.filter((entry) => entry.source !== undefined && !isToBeSent(entry, state));
-  // A folder can only be made after the one that it is in, and that is how they are listed.
+  // Each folder is listed, and so created, after the one that contains it.
   await setEach(at, path, folders, sh`mkdir -p`);
   await sendAll(at, path, files);
   await setEach(at, path, others);
   if (state.extra.length > 0) await remove(at.container, path, state.extra);
 }
 
-/** The entries that are not as they have to be. */
+/** The entries that are not as they should be. */
 function differing(state: TreeState): Entry[] {
   return state.entries.filter((entry) => differencesOf(entry, state).length > 0);
 }
 
-/** Whether something is a file whose content has to be sent. */
+/** Whether an entry is a file whose content has to be sent. */
 function isToBeSent(entry: Entry, { found }: Pick<TreeState, "found">): entry is Entry & FileToSend {
   return entry.source !== undefined && found.get(entry.path)?.sha256 !== entry.source.sha256;
 }
 
-/** What is in a folder on the host, each folder before what is in it, in the order of the names. */
+/** All that is in a folder on the host, by name, each folder before its content. */
 async function list(
   at: Reading,
   from: string,
@@ -185,7 +186,7 @@ function requireCopyable(name: string, path: string): void {
   }
 }
 
-/** Looks at all entries at once, and with `all` at what else is there. */
+/** Compares all entries with what is inside, in one command; with `all`, also finds what else is there. */
 async function look(
   container: ContainerReader,
   path: string,
@@ -205,8 +206,9 @@ async function look(
 }
 
 /**
- * A script that prints the kind of the folder, and if it is one, what `stat` says of each path on stdin that is there, then the hash of
- * each regular file among them, and with `all` the paths of all that is there; each part ends with a NUL character.
+ * A script that prints four parts, each ended by a NUL character: whether there is such a folder, what `stat` prints
+ * for each path on stdin that exists, the hash of each regular file among them, and with `all` the paths of everything
+ * that is there.
  */
 function lookScript(path: string, all: boolean): Script {
   // Only regular files are hashed: a pipe or a device would never end.
@@ -224,7 +226,7 @@ printf '\0'
 ${all ? sh`find . -mindepth 1 -print0` : sh`:`}`;
 }
 
-/** What is there of what is wanted. Throws a {@linkcode Failure} where something else is in its place. */
+/** The wanted entries that are there. Throws a {@linkcode Failure} if something else is in the place of one. */
 function foundIn(
   path: string,
   stats: string,
@@ -232,7 +234,7 @@ function foundIn(
   wanted: ReadonlyMap<string, Entry>,
 ): ReadonlyMap<string, Found> {
   const found = new Map<string, Found>();
-  // A line for each regular file, in their order; names are not looked at since `sha256sum` escapes them its own way.
+  // One line for each regular file, in the same order; names are ignored since `sha256sum` escapes some of them.
   const hash = hashes.matchAll(/^\\?([0-9a-f]{64}) /gm);
   for (const line of stats.split("\n").slice(0, -1)) {
     const [mode = "", bytes, uid = "", user = "", gid = "", group = "", ...rest] = line.split(" ");
@@ -263,7 +265,7 @@ function extraIn(paths: readonly string[], wanted: ReadonlyMap<string, Entry>): 
   return extra.filter((path) => !all.has(path.slice(0, path.lastIndexOf("/")))).sort();
 }
 
-/** Makes these entries, where `make` says how, and gives them their owner and mode. */
+/** Gives these entries their owner and mode, after `make` has made them, if it is stated. */
 async function setEach(at: Writing, path: string, entries: readonly Entry[], make?: Script): Promise<void> {
   for (const [mode, group] of Map.groupBy(entries, ({ attributes }) => attributes.mode)) {
     const { owner, group: ownersGroup } = group[0]!.attributes;
@@ -276,7 +278,7 @@ ${make === undefined ? sh`:` : sh`each ${make}`} && each chown -h ${`${owner}:${
   }
 }
 
-/** The paths of entries for a command inside, a line each. None begins with a hyphen. */
+/** The paths of entries for a command inside, one per line. None begins with a hyphen. */
 function listOf(entries: readonly Entry[]): string {
   return entries.map(({ path }) => path === "." ? ".\n" : `./${path}\n`).join("");
 }

@@ -115,7 +115,8 @@ class LossyShell extends LocalShell {
   }
 }
 
-// A folder can have hundreds of files of a few bytes each: not a frame for each of them, and nothing in part all the same.
+// A folder can have hundreds of files of a few bytes each: not a frame for each of them, and nothing in part all the
+// same.
 testInFolder("small files go together, as many as fit into a frame", async ({ folder, mine }) => {
   const path = `${folder}/app`;
   const content = (i: number) => `${"\0\n\\x".repeat(i)}${i}`;

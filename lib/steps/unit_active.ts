@@ -10,18 +10,18 @@ import type { Alive, WaitOptions } from "./support/poll.ts";
 import { failureOfUnit, isActive, journalOf, readUnit, requireUnitName, type Unit } from "./support/systemd.ts";
 import { type Look, waitStep } from "./support/wait_step.ts";
 
-/** How many lines of the journal are told of a unit that another wait depends on. */
+/** How many lines of the journal are shown of a unit that another wait depends on. */
 const MAX_JOURNAL_LINES = 5;
 
-/** What systemd says of the unit: why it cannot be asked yet, as a phrase, or nothing where it is not there. */
+/** The unit; why systemd does not answer yet, as a phrase; or `undefined` if there is no systemd. */
 type Found = Unit | string | undefined;
 
 /**
- * A systemd unit that is active, waited for. A unit that has failed, is masked, or that systemd does not know, fails the step at
- * once, with the end of its journal. Also to be had as the `while` of another wait: `http(url, { while: unitActive("llama") })`.
- * A name without a suffix is that of a service.
+ * A systemd unit is active. It is waited for. If the unit has failed, is masked or does not exist, the step fails at
+ * once, with the end of the unit's journal. Can also be the `while` of another wait:
+ * `http(url, { while: unitActive("llama") })`. A name without a suffix is that of a service.
  *
- * Throws a `TypeError` for what is no name of a unit.
+ * Throws a `TypeError` for an invalid name of a unit.
  *
  * @example
  * ```ts
@@ -53,7 +53,7 @@ async function find({ container }: Reading, unit: string): Promise<Found> {
   try {
     return await readUnit(container, unit);
   } catch (error) {
-    // A container that has just been started has a shell before its systemd answers.
+    // A container that was just started has a shell before its systemd answers.
     if (!(error instanceof CommandFailed) || error.exitCode === ExitCode.Timeout) throw error;
     return `systemctl: ${error.evidence.stderr.trim().split("\n").at(-1) || error.message}`;
   }
@@ -66,7 +66,7 @@ function lookOf(found: Found): Look {
   return { holds: isActive(found), seen: loadState === "loaded" ? `${activeState} (${subState})` : loadState };
 }
 
-/** Why a unit will not become active by itself, if it will not. One that is inactive may be about to be started. */
+/** Why a unit will not become active by itself, if so. An inactive one may be about to be started. */
 function whyNeverActive(found: Found): string | undefined {
   if (typeof found === "string") return undefined;
   if (found === undefined) return "needs systemd, which is not there";

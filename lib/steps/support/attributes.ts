@@ -6,7 +6,7 @@
 
 import type { Difference } from "../../events.ts";
 
-/** What a file or folder inside is to be besides its content. */
+/** The wanted owner, group and permissions of a file or folder inside. */
 export interface Attributes {
   /** Name or number. */
   readonly owner: string;
@@ -16,17 +16,17 @@ export interface Attributes {
   readonly mode: string;
 }
 
-/** What a file or folder inside is besides its content. */
+/** The owner, group and permissions that a file or folder inside has. */
 export interface FoundAttributes {
-  /** Number and name of the owner, as `stat` gives them. */
+  /** Number and name of the owner, as `stat` prints them. */
   readonly owner: readonly [number: string, name: string];
-  /** Number and name of the group, as `stat` gives them. */
+  /** Number and name of the group, as `stat` prints them. */
   readonly group: readonly [number: string, name: string];
   /** Permissions in octal digits. */
   readonly mode: string;
 }
 
-/** What differs in owner, group and mode. `of` tells which file of several it is. */
+/** The differences in owner, group and mode. `of` is added to their names, where there are several files. */
 export function attributeDifferences(found: FoundAttributes, wanted: Attributes, of = ""): Difference[] {
   const differences: Difference[] = [];
   if (found.mode !== wanted.mode) differences.push({ what: `mode${of}`, from: found.mode, to: wanted.mode });
@@ -38,19 +38,19 @@ export function attributeDifferences(found: FoundAttributes, wanted: Attributes,
   return differences;
 }
 
-/** Whether only its owner may read a file: its content then does not belong into a log. */
+/** Whether only the owner may read a file: then its content does not belong in a log. */
 export function isPrivate(mode: number): boolean {
   return (mode & 0o044) === 0;
 }
 
-/** Throws a `TypeError` unless `mode` is made of permission bits. */
+/** Throws a `TypeError` unless `mode` consists of permission bits. */
 export function requireMode(mode: number, path: string): void {
   if (!Number.isInteger(mode) || mode < 0 || mode > 0o7777) {
     throw new TypeError(`Cannot use ${mode} as the mode of "${path}": expected permissions such as 0o644`);
   }
 }
 
-/** Throws a `TypeError` unless `owner` is a name or number that a system can have for a user or group. */
+/** Throws a `TypeError` unless `owner` is a possible name or number of a user or group. */
 export function requireOwner(owner: string | number, path: string): void {
   if (!/^(?:\d+|[A-Za-z_][\w.-]*\$?)$/.test(String(owner))) {
     throw new TypeError(

@@ -7,29 +7,32 @@
 import type { Secret } from "../../secret.ts";
 import { type Script, sh } from "../../shell.ts";
 
-/** The state of a file inside whose content was read and found right. While it has it, there is no need to read it again. */
+/**
+ * The state of a file whose content was verified. As long as the state is the same, the content need not be read again.
+ */
 export interface Verified {
-  /** File system, file and time of its last change, as `stat` prints {@linkcode FILE_STATE}; what writes to a file changes it. */
+  /** The file system, the file and the time of its last modification, as `stat` prints {@linkcode FILE_STATE}. */
   readonly state: string;
-  /** The hash of its content. */
+  /** The hash of the content. */
   readonly sha256: string | Secret;
 }
 
-/** See {@linkcode Verified}. Owner, mode and name are not in it. */
+/** The `stat` format of a state. It changes with each write, and not with owner, mode and name. */
 export const FILE_STATE = "%d:%i %y";
 
 /**
- * From this size on a file that was verified is not read once more. To hash it takes longer than a tick of the clock by which file
- * systems date changes: who writes to it afterwards dates it anew.
+ * From this size on a verified file is not read again. It takes longer to hash than the clock that dates modifications
+ * takes for a tick, so a write after the hashing changes the date.
  */
 export const MIN_TRUSTED_BYTES = 16 * 1024 * 1024;
-/** Up to this size it takes longer to start OpenSSL than it saves. */
+/** Up to this size, starting OpenSSL takes longer than it saves. */
 const MAX_COREUTILS_BYTES = 64 * 1024;
 
 /**
- * Prints the SHA-256 of a file inside, as `sha256sum` does. Of a large one OpenSSL prints it where it is there: unlike coreutils it uses
- * the processor's own instructions, 0.8 s instead of 3 s for 1 GiB. One that is as it was `verified` is not read at all, unless the
- * time of its last change is told in whole seconds, in which much can happen. `path` is one word of shell.
+ * A script that prints the SHA-256 of a file inside, as `sha256sum` does. For large files it uses OpenSSL if it is
+ * installed: unlike coreutils, OpenSSL uses the processor's SHA instructions, 0.8 s instead of 3 s for 1 GiB. A file
+ * whose state is still the `verified` one is not read, unless its time is only known in whole seconds. `path` is one
+ * word of shell.
  */
 export function digestOf(path: Script, size: number, verified?: Verified): Script {
   if (size <= MAX_COREUTILS_BYTES) return sh`sha256sum <${path}`;

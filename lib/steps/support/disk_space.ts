@@ -5,8 +5,8 @@
  */
 
 /**
- * The bytes that are free, from the line of a file system in what `df -Pk` prints; `NaN` where it is no such line. Its name comes first
- * and can have blanks in it.
+ * The free bytes of a file system, from its line in the output of `df -Pk`; `NaN` for any other line. The name at the
+ * beginning can contain blanks.
  */
 export function freeBytesIn(line: string): number {
   return Number(/\s(\d+)\s+(?:\d+%|-)\s/.exec(line)?.[1] ?? NaN) * 1024;

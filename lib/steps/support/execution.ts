@@ -1,5 +1,5 @@
 /**
- * As whom, and with which environment, a setup's own commands and scripts run.
+ * The user and the environment with which a setup's own commands and scripts run.
  *
  * @module
  */
@@ -7,14 +7,16 @@
 import type { Secret } from "../../secret.ts";
 import { type Script, sh } from "../../shell.ts";
 
-/** Throws a `TypeError` unless `user` is a name that a user can have. `what` completes "Cannot run …". */
+/** Throws a `TypeError` unless `user` is a possible name of a user. `what` completes "Cannot run …". */
 export function requireUser(user: string, what: string): void {
   if (!/^[A-Za-z_][\w.-]*$/.test(user)) {
     throw new TypeError(`Cannot run ${what} as "${user}": expected the name of a user`);
   }
 }
 
-/** Commands that export these variables. Throws a `TypeError` for a name that no variable can have. */
+/**
+ * The commands that export these variables. Throws a `TypeError` for an invalid name. `what` completes "Cannot give …".
+ */
 export function exportVariables(environment: Readonly<Record<string, string | Secret>>, what: string): Script[] {
   return Object.entries(environment).map(([name, value]) => {
     if (!/^[A-Za-z_]\w*$/.test(name)) {

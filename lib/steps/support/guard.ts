@@ -1,5 +1,5 @@
 /**
- * Guards: commands that tell by their exit code whether something is needed.
+ * Guards: commands whose exit code tells whether something is needed.
  *
  * @module
  */
@@ -7,12 +7,14 @@
 import { failureOf, type Output } from "../../container/container.ts";
 import { CommandFailed } from "../../errors.ts";
 
-/** Whether an exit code is a guard's answer: neither "cannot be executed", "not found" nor the end by a signal. */
+/**
+ * Whether an exit code is an answer of a guard, rather than "cannot be executed", "not found" or the end by a signal.
+ */
 export function hasAnswered(code: number): boolean {
   return code !== 126 && code !== 127 && !(code > 128 && code <= 128 + 64);
 }
 
-/** The failure of a guard that said neither yes nor no. `what` is what it guards, as a part of a sentence. */
+/** The failure of a guard that has not answered. `what` is what it guards, as part of a sentence. */
 export function failureOfGuard(what: string, output: Output): CommandFailed {
   const { message, evidence } = failureOf(
     output,

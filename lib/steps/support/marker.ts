@@ -1,18 +1,18 @@
 /**
- * Markers: small files inside the container by which a step knows later what it has done.
+ * Markers: small files inside the container in which a step records what it has done.
  *
  * @module
  */
 
 import { type Script, sh } from "../../shell.ts";
 
-/** The folder of all markers inside the container; each kind of step has its own folder in it. */
+/** The folder of all markers inside the container, in which each kind of step has its own folder. */
 export const MARKERS = "/var/lib/phoenix_setup";
 
 /**
- * A script that writes what `content` prints into the marker at `path`. The marker appears whole or not at all, also when the script
- * is killed, and only root can read it: a marker can hold the hash of a short secret, which is as good as the secret. Missing
- * folders are made.
+ * A script that writes the output of `content` to the marker at `path`. The marker is replaced completely or not at
+ * all, even if the script is killed. Only root can read it, as the hash of a short secret is as good as the secret.
+ * Missing folders are created.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Polling: the one loop behind everything that is waited for.
+ * Polling: the loop behind every wait.
  *
  * @module
  */
@@ -8,48 +8,55 @@ import type { Reading } from "../../step.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "../../errors.ts";
 import { type Duration, formatDuration, milliseconds, within } from "../../time.ts";
 
-/** Something that a wait depends on: once it is gone, there is nothing to wait for. */
+/** Something that a wait depends on: once it is gone, waiting makes no sense. */
 export interface Alive {
-  /** Why it is gone for good, as a sentence; `undefined` while there is hope. */
+  /** Why it is gone for good, as a sentence; `undefined` if it is not. */
   whyGone(at: Reading): Promise<string | undefined>;
 }
 
 /** How long a wait lasts, and what ends it early. */
 export interface WaitOptions {
-  /** The deadline, from the end of the first look on; a look that is under way then may take 15 seconds more. Default: 1 minute. */
+  /**
+   * How long to wait after the first look; a look that is under way at the deadline may take 15 seconds more. Default:
+   * 1 minute.
+   */
   readonly within?: Duration;
   /** The longest time between two looks. Default: 1 second. */
   readonly interval?: Duration;
-  /** What has to stay alive meanwhile, such as `docker.running("portainer")`: the wait fails at once when it is gone. */
+  /**
+   * What has to stay alive, such as `docker.running("portainer")`: the wait fails at once when it is gone. Default:
+   * nothing.
+   */
   readonly while?: Alive;
 }
 
-/** What is polled, and until when. */
+/** What is polled for. */
 export interface Poll<State> {
-  /** What is waited for, as the end of a sentence: `"https://localhost" to answer 200`. */
+  /** The end of "waiting for …", such as `port 80 to be open`. */
   readonly subject: string;
-  /** Looks once more. */
+  /** Looks once. */
   look(): Promise<State>;
-  /** Whether that is what is waited for. */
+  /** Whether this state ends the wait. */
   isDone(state: State): boolean;
-  /** What was seen, as a phrase. */
+  /** The state as a phrase. */
   describe(state: State): string;
-  /** How long a look may go on beyond the deadline, in milliseconds. Default: 15 seconds. */
+  /** How long a look may continue after the deadline, in milliseconds. Default: 15 seconds. */
   readonly maxLastLookMs?: number;
 }
 
-/** How long a look that is under way at the deadline may go on. */
+/** How long a look that is under way at the deadline may continue. */
 const MAX_LAST_LOOK_MS = 15_000;
-/** The time before the second look: most services that are nearly there are there soon. */
+/** The time before the second look: what is nearly ready is ready soon. */
 const FIRST_PAUSE_MS = 100;
-/** By how much each time between two looks is longer than the one before. */
+/** The factor by which the time between two looks grows. */
 const PAUSE_GROWTH = 1.5;
 
 /**
- * Looks again and again until it is done, from what the `first` look saw. Throws a {@linkcode Failure} with exit code 5 at the deadline
- * that says what was seen last, and one with exit code 4 at once when what has to stay alive is gone.
+ * Looks until the state is the wanted one, starting with the `first` state. Throws a {@linkcode Failure} with exit code
+ * 5 at the deadline, which reports the last state, and one with exit code 4 as soon as what has to stay alive is gone.
  *
- * A container that does not answer meanwhile, as a backup froze or stopped it, is waited for like everything else, with a warning.
+ * If the container does not answer in the meantime, for instance because a backup froze or stopped it, the wait goes
+ * on, with a warning.
  */
 export async function pollUntil<State>(
   at: Reading,
@@ -62,12 +69,12 @@ export async function pollUntil<State>(
   const started = performance.now();
   const left = () => deadline - (performance.now() - started);
   let last = first;
-  /** Why the container does not answer at the moment. */
+  /** Why the container does not answer at the moment, if it does not. */
   let silence: string | undefined;
   const unlessSilent = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
     const before = silence;
     try {
-      // A container that a backup holds can keep a look for as long as the backup takes.
+      // In a container that a backup froze, a look can take as long as the backup.
       const answer = await within(work().then((result) => ({ result })), Math.max(left(), 0) + maxLastLookMs);
       silence = answer
         ? undefined
@@ -94,9 +101,9 @@ export async function pollUntil<State>(
 }
 
 /**
- * The first look, which is the probe of a step that polls. Where the container does not answer, it gives what `whenSilent` makes of
- * that, for {@linkcode pollUntil} to go on from. `title` is that of the step. Throws a {@linkcode Failure} with exit code 5 when the
- * look itself takes longer than the wait may.
+ * The first look, which is the probe of a step that polls. If the container does not answer, the state is what
+ * `whenSilent` returns for the reason, and {@linkcode pollUntil} continues from there. `title` is that of the step.
+ * Throws a {@linkcode Failure} with exit code 5 if the look itself takes longer than the whole wait may.
  */
 export async function pollOnce<State>(
   at: Reading,
@@ -117,12 +124,15 @@ export async function pollOnce<State>(
   throw timedOut(deadline, "the container to answer");
 }
 
-/** The bounds of a wait, in milliseconds. Throws a `TypeError` for what is no duration. */
+/** The bounds of a wait, in milliseconds. Throws a `TypeError` for an invalid duration. */
 export function requireWaitOptions(options: WaitOptions): { readonly deadline: number; readonly longestPause: number } {
   return { deadline: milliseconds(options.within ?? "1m"), longestPause: milliseconds(options.interval ?? "1s") };
 }
 
-/** That it cannot be asked, as while the container starts, is no evidence that it is gone; that nothing can ask for it, is. */
+/**
+ * Why it is gone. That the question fails, for instance while the container starts, does not mean that it is gone,
+ * unless there is no program that could answer it.
+ */
 async function whyGone(at: Reading, alive: Alive | undefined): Promise<string | undefined> {
   try {
     return await alive?.whyGone(at);
@@ -132,12 +142,15 @@ async function whyGone(at: Reading, alive: Alive | undefined): Promise<string | 
   }
 }
 
-/** That the container does not answer, where that is why a look failed: its shell is gone, or a command never ended. Throws what else it is. */
+/**
+ * The reason, if a look failed because the container does not answer: its shell is gone, or a command did not end.
+ * Throws any other error.
+ */
 function silenceIn(error: unknown): string {
   const isSilent = error instanceof SessionLost ||
     (error instanceof CommandFailed && error.exitCode === ExitCode.Timeout);
   if (!isSilent) throw error;
-  return `the container does not answer, perhaps as a backup froze or stopped it: ${error.message}`;
+  return `the container does not answer, perhaps because a backup froze or stopped it: ${error.message}`;
 }
 
 function timedOut(deadline: number, subject: string, seen?: string): Failure {

@@ -1,5 +1,5 @@
 /**
- * Content on its way into the container: where it comes from, and how much and which it is.
+ * Content that is sent to the container, with its size and hash.
  *
  * @module
  */
@@ -14,13 +14,15 @@ export interface Source {
   readonly size: number;
   /** In hexadecimal digits. */
   readonly sha256: string;
-  /** Whether the hash must not be shown either: that of a short secret is soon reversed. */
+  /** Whether the content is secret, and with it the hash, as that of a short secret can be reversed. */
   readonly isSecret?: boolean;
-  /** The content; a chunk is good until the next one is asked for. `onSent` hears how many bytes were taken so far. */
+  /**
+   * The content. A chunk is valid until the next one is requested. `onSent` is told how many bytes were taken so far.
+   */
   chunks(onSent?: (bytes: number) => void): AsyncIterable<Uint8Array>;
 }
 
-/** A source for content that is at hand. */
+/** A source for content in memory. */
 export async function sourceOfBytes(bytes: Uint8Array, isSecret = false): Promise<Source> {
   return {
     size: bytes.length,
@@ -32,7 +34,10 @@ export async function sourceOfBytes(bytes: Uint8Array, isSecret = false): Promis
   };
 }
 
-/** A source for a file on the host, which is read as it is sent. What it gives is what was looked at, or a {@linkcode Failure}. */
+/**
+ * A source for a file on the host, which is read while it is sent. Throws a {@linkcode Failure} if the file has changed
+ * since it was hashed.
+ */
 export async function sourceOfHostFile(file: HostFile): Promise<Source> {
   const { size } = file;
   const sha256 = await file.sha256();
@@ -47,7 +52,7 @@ export async function sourceOfHostFile(file: HostFile): Promise<Source> {
       let sent = 0;
       for await (const chunk of file.chunks()) {
         sent += chunk.length;
-        // A file that grows may never end.
+        // A file that grows might never end.
         if (sent > size) throw changed(`it has more than the ${size} bytes that it had`);
         onSent?.(sent);
         yield chunk;
@@ -58,7 +63,7 @@ export async function sourceOfHostFile(file: HostFile): Promise<Source> {
   };
 }
 
-/** The file on the host that is to be copied. Throws a {@linkcode Failure} where there is none. */
+/** The file on the host that is to be copied. Throws a {@linkcode Failure} if there is none. */
 export async function requireHostFile({ host }: Reading, path: string): Promise<HostFile> {
   const file = await host.file(path);
   if (file === undefined) {

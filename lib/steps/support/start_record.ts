@@ -1,7 +1,7 @@
 /**
- * What a service or a Docker container has read at its start: noted inside the container, and compared with what is there now.
+ * Whether what a service or a Docker container has read at its start has changed since.
  *
- * Content decides, and no clock. One that was set back, or a backup that was restored, neither hides a change nor invents one.
+ * Only content counts, no times: a clock that was set back or a restored backup neither hides a change nor invents one.
  *
  * @module
  */
@@ -14,56 +14,55 @@ import { CONTENT_HASH } from "./content_hash.ts";
 import { MARKERS, writeMarker } from "./marker.ts";
 import { concerns } from "./path.ts";
 
-/** What there is at the paths that are read at a start. */
+/** The paths that are read at a start, as they are now. */
 export interface StartInputs {
-  /** The hash of the content, by the path. */
+  /** The hash of the content at each path. */
   readonly hashes: ReadonlyMap<string, string>;
-  /** The paths of which what was read at the last start is not, or may not be, what is there. */
+  /** The paths whose content may differ from what was read at the last start. */
   readonly changed: readonly ChangedInput[];
 }
 
-/** A path that takes a new start, and why. */
+/** A path that has to be read again, and why. */
 export interface ChangedInput {
   /** The path. */
   readonly path: string;
-  /** What has happened to it, as the end of a sentence. */
+  /** The reason, as the end of a sentence. */
   readonly why: string;
 }
 
-/** How long a look at the content may take, in milliseconds. */
-export const HASH_TIMEOUT_MS = 10 * 60_000;
-
-/** How long a look may take: without paths, and with paths whose content is read whole, some seconds for each GiB. */
-const [SHORT_LOOK_TIMEOUT, LOOK_TIMEOUT] = ["1m", "10m"] as const;
+/** How long a look may take: it has to read all the content. */
+const LOOK_TIMEOUT = "10m";
+/** How long a look may take if there is nothing to read. */
+const EMPTY_LOOK_TIMEOUT = "1m";
 /** How long a start may take. */
 const START_TIMEOUT = "30m";
 
-/** Where the record of `name` is, for whoever removes what it is about. */
+/** The path of the record of `name`, which is removed together with what it is about. */
 export function startRecordPath(kind: "docker" | "services", name: string): string {
   return `${MARKERS}/${kind}/${name}`;
 }
 
 /**
- * The record of what a service or container has read at its last start: a hash of each path's content, in a file below
- * `/var/lib/phoenix_setup` inside.
+ * The record of what a service or a Docker container has read at its last start: a hash of the content at each path, in
+ * a marker.
  *
- * Where there is no such record, or a path is not in it, nobody knows what was read, and the path counts as changed. So does one that
- * a step before this one has changed in this run, whatever is there now: with what was there until then, somebody may have made a
- * restart of their own.
+ * If there is no record, or it does not contain a path, nobody knows what was read, and the path counts as changed. So
+ * does a path that a step before this one has changed in this run, even if that only restored the recorded content:
+ * somebody may have restarted the service or container by hand with what was there before.
  */
 export class StartRecord {
   readonly #marker: string;
   readonly #paths: readonly string[];
-  /** How many changes of the steps before the last start has seen. */
+  /** How many changes of earlier steps the last start in this run has seen. */
   #seen = 0;
 
-  /** Describes the record of `name`, which reads `paths` at its start; touches nothing. */
+  /** Describes the record of `name`, which reads `paths` at its start; does nothing yet. */
   constructor(kind: "docker" | "services", name: string, paths: readonly string[]) {
     this.#marker = startRecordPath(kind, name);
-    this.#paths = paths;
+    this.#paths = [...new Set(paths)];
   }
 
-  /** A script that prints what {@linkcode compare} has to know, in lines that begin with `read ` or `content `. */
+  /** A script that prints the lines that {@linkcode compare} needs, which begin with `read ` or `content `. */
   get look(): Script {
     if (this.#paths.length === 0) return sh`:`;
     return lines(
@@ -75,18 +74,22 @@ done`,
     );
   }
 
-  /** How long a command with {@linkcode look} in it may take. */
+  /** How long a command that contains {@linkcode look} may take. */
   get lookTimeout(): Duration {
-    return this.#paths.length === 0 ? SHORT_LOOK_TIMEOUT : LOOK_TIMEOUT;
+    return this.#paths.length === 0 ? EMPTY_LOOK_TIMEOUT : LOOK_TIMEOUT;
   }
 
-  /** Compares what {@linkcode look} has printed, among other lines, and what the steps before this one have done or would do. */
+  /**
+   * Compares what is there with the record, from the output of a command that contains {@linkcode look}, and considers
+   * what the steps before this one have changed or would change.
+   */
   compare({ text }: Output, at: Reading): StartInputs {
     const printed = text.split("\n");
     const after = (word: string) =>
       printed.filter((line) => line.startsWith(word)).map((line) => line.slice(word.length));
     const noted = `\n${after("read ").join("\n")}\n`;
-    const hashes = new Map(after("content ").map((line, i) => [this.#paths[i]!, line.slice(0, 64)]));
+    const printedHashes = after("content ").map((line) => line.slice(0, 64));
+    const hashes = new Map(this.#paths.flatMap((path, i) => printedHashes[i] ? [[path, printedHashes[i]]] : []));
     const changed = this.#paths.flatMap((path) => {
       const why = !noted.includes(`\n${hashes.get(path)} ${path}\n`)
         ? "has changed since its last start"
@@ -101,12 +104,12 @@ done`,
   }
 
   /**
-   * Runs `start`, and where it succeeds notes what was there before: what changes meanwhile may not have been read, and is another
-   * start's to read. All of it is one command, whose output is given whatever its exit code.
+   * Runs `start` and, if it succeeds, records the content from before: what changes during the start may not have been
+   * read, and counts as changed later. This is one command; its output is returned whatever its exit code.
    */
   async start(at: Writing, start: Script): Promise<Output> {
     const script = this.#paths.length === 0
-      // A record of what is no longer stated would be wrong once it is stated again.
+      // An old record would be wrong if the paths were stated again later.
       ? sh`${start} && rm -f ${this.#marker}`
       : lines(
         CONTENT_HASH,
@@ -118,7 +121,7 @@ ${start} && ${writeMarker(this.#marker, sh`printf '%s\n' "$r"`)}`,
     return output;
   }
 
-  /** Notes what was found before a start that has succeeded since. */
+  /** Records the content that was found before a start that has succeeded since. */
   async note(at: Writing, { hashes }: StartInputs): Promise<void> {
     if (this.#paths.length === 0) return;
     const text = [...hashes].map(([path, hash]) => `${hash} ${path}\n`).join("");
@@ -127,7 +130,7 @@ ${start} && ${writeMarker(this.#marker, sh`printf '%s\n' "$r"`)}`,
   }
 }
 
-/** Whether one of the changes is one of the content at `path`. */
+/** Whether one of the changes affects the content at `path`. */
 function isAmong(changes: readonly PathChange[], path: string): boolean {
   return changes.some((change) => change.content && concerns(path, change));
 }

@@ -152,7 +152,8 @@ testInFolder(
   },
 );
 
-// Somebody may have restarted it with what was there until then, so that it runs with that although all files are right again.
+// Somebody may have restarted it with what was there until then, so that it runs with that although all files are right
+// again.
 testInFolder("what a step of this run has changed takes a start, until it has had one", async ({ folder }) => {
   const path = `${folder}/conf/file`;
   await Deno.mkdir(`${folder}/conf`);

@@ -1,5 +1,5 @@
 /**
- * What systemd knows of its units, and what their journals say.
+ * systemd's units and their journals.
  *
  * @module
  */
@@ -17,28 +17,28 @@ export interface Unit {
   readonly activeState: string;
   /** `SubState`, the same in more detail: `running`, `exited`, `auto-restart`, … */
   readonly subState: string;
-  /** `UnitFileState`: `enabled`, `disabled`, `static`, `masked`, …; empty where there is no unit file. */
+  /** `UnitFileState`: `enabled`, `disabled`, `static`, `masked`, …; empty if there is no unit file. */
   readonly fileState: string;
-  /** `NeedDaemonReload`: whether the unit file was changed since systemd read it. */
+  /** `NeedDaemonReload`: whether the unit file has changed since systemd read it. */
   readonly needsDaemonReload: boolean;
-  /** `NRestarts`: how often systemd has restarted it by itself since somebody started it. */
+  /** `NRestarts`: how often systemd has restarted the unit by itself since somebody started it. */
   readonly restarts: number;
-  /** For how many seconds it has been active. */
+  /** How long it has been active, in seconds. */
   readonly activeSeconds: number;
-  /** Why it failed, as a phrase such as `exit code 1`; empty where it did not. */
+  /** Why it failed, as a phrase such as `exit code 1`; empty if it did not. */
   readonly failure: string;
 }
 
-/** The exit code of a shell that has no `systemctl`. */
+/** The exit code of a shell that does not find `systemctl`. */
 const NO_SYSTEMCTL = 127;
-/** The exit codes with which {@linkcode showUnit} has answered. */
+/** The exit codes that {@linkcode parseUnit} understands. */
 export const SHOW_UNIT_CODES: readonly number[] = [0, NO_SYSTEMCTL];
-/** How long a look at a unit may take: a container that is frozen does not answer, and that is to be told before long. */
+/** How long a look at a unit may take: that a container is frozen and does not answer has to be noticed soon. */
 const SHOW_TIMEOUT = "15s";
-/** How many lines of a journal a failure shows. */
+/** How many lines of the journal a failure shows. */
 const MAX_JOURNAL_LINES = 20;
 
-/** The full name of a unit: that of a service where it has no suffix. Throws a `TypeError` for what cannot be a unit. */
+/** The full name of a unit; a name without a suffix is that of a service. Throws a `TypeError` for an invalid name. */
 export function requireUnitName(name: string): string {
   const unit = /\.(?:service|socket|timer|path|target|mount|slice)$/.test(name) ? name : `${name}.service`;
   if (!/^[A-Za-z0-9:_.\\@-]+$/.test(name) || unit.length > 255 || /^[.@-]/.test(name)) {
@@ -47,18 +47,18 @@ export function requireUnitName(name: string): string {
   return unit;
 }
 
-/** A unit as systemd knows it; `undefined` where there is no systemd. */
+/** A unit as systemd knows it; `undefined` if there is no systemd. */
 export async function readUnit(container: Reading["container"], name: string): Promise<Unit | undefined> {
   return parseUnit(await container.read(showUnit(name), { codes: SHOW_UNIT_CODES, timeout: SHOW_TIMEOUT }));
 }
 
-/** A script that prints what {@linkcode parseUnit} reads, or ends the shell with one of systemctl's exit codes. */
+/** A script that prints what {@linkcode parseUnit} reads. If systemctl fails, it exits with systemctl's code. */
 export function showUnit(name: string): Script {
   return sh`TZ=UTC systemctl show -p LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,NRestarts,Result,ExecMainCode,ExecMainStatus,ActiveEnterTimestamp ${name} || exit
 date +Now=%s`;
 }
 
-/** A unit, from the output of {@linkcode showUnit}; `undefined` where there is no systemd. */
+/** The unit in the output of {@linkcode showUnit}; `undefined` if there is no systemd. */
 export function parseUnit({ code, text }: Output): Unit | undefined {
   if (code === NO_SYSTEMCTL) return undefined;
   const properties = new Map(
@@ -82,23 +82,24 @@ export function parseUnit({ code, text }: Output): Unit | undefined {
   };
 }
 
-/** Why a unit failed, as a phrase; empty for one that did not. */
+/** Why a unit failed, as a phrase; empty if it did not. */
 function describeResult(result: string, mainCode: string, mainStatus: string): string {
   if (result === "success" || result === "") return "";
-  // Otherwise it was not its main process that failed, but ExecStartPre= for instance.
+  // Otherwise it was not the main process that failed, but for instance ExecStartPre=.
   if (result === "exit-code" && mainCode === "1") return `exit code ${mainStatus}`;
   if ((result === "signal" || result === "core-dump") && mainCode !== "0") return `signal ${mainStatus}`;
   return result;
 }
 
-/** Whether a unit is active, also while it reads its configuration again. */
+/** Whether a unit is active, including while it reloads its configuration. */
 export function isActive(unit: Unit | undefined): boolean {
   return unit?.activeState === "active" || unit?.activeState === "reloading";
 }
 
 /**
- * The last lines of a unit's journal: what it wrote, and what systemd wrote about it. `journalctl -u` leaves out what a process said
- * that had ended before journald could tell whose it was, such as systemd's own "Failed at step EXEC"; root's label counts here.
+ * The last lines of a unit's journal: what it wrote, and what systemd wrote about it. `journalctl -u` leaves out the
+ * output of a process that ended before journald could tell which unit it belonged to, such as systemd's own "Failed at
+ * step EXEC". Here what a process of root says of itself counts as well.
  */
 export async function journalOf(at: Reading, name: string, count: number): Promise<Output> {
   const about = (field: string) => ["_UID=0", `${field}=${name}`];
@@ -106,7 +107,7 @@ export async function journalOf(at: Reading, name: string, count: number): Promi
   return await at.container.read(sh`journalctl -q -n ${count} --no-pager ${entries}`, { codes: "any" });
 }
 
-/** A failure with the end of the unit's journal for evidence. */
+/** A failure with the end of the unit's journal as evidence. */
 export async function failureOfUnit(at: Reading, name: string, message: string): Promise<CommandFailed> {
   return failureOf(await journalOf(at, name, MAX_JOURNAL_LINES), message);
 }

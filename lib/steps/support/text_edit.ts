@@ -1,5 +1,5 @@
 /**
- * Changes of a part of a text file inside the container.
+ * Changes to a part of a text file inside the container.
  *
  * @module
  */
@@ -16,26 +16,26 @@ import { send } from "./transfer.ts";
 
 /** A text file, as it is and as it should be. */
 export interface TextState {
-  /** What it is. */
+  /** The text as it is. */
   readonly before: string;
-  /** What it should be. */
+  /** The text as it should be. */
   readonly after: string;
-  /** The hash of what it is. */
+  /** The hash of the file as it is. */
   readonly sha256: string;
-  /** Its owner, group and mode, which stay. */
+  /** Its owner, group and mode, which are kept. */
   readonly attributes: Attributes;
 }
 
-/** The largest file that is edited. */
+/** The size of the largest file that is edited. */
 const MAX_EDITED_BYTES = 1024 * 1024;
 
-/** A text cannot be edited: the message says why, as the end of a sentence. */
+/** The text cannot be edited. The message says why, as the end of a sentence. */
 export class CannotEdit extends Error {}
 
 /**
- * A step that changes a part of a text file, which is replaced whole, with the owner and mode that it has. `edit` throws
- * {@linkcode CannotEdit} where it cannot be done. `brief` is the difference where the content must not be shown, or where there is no
- * file; what only has to go is not there then.
+ * A step that changes a part of a text file. The file is replaced completely or not at all, and keeps its owner and
+ * mode. `edit` throws {@linkcode CannotEdit} if the text cannot be edited. `brief` is the difference that is shown if
+ * the content must not be, or if there is no file; a missing file is fine if `brief` says that something should go.
  *
  * Throws a `TypeError` for a path that is not absolute.
  */
@@ -108,7 +108,7 @@ fi`);
   }
 }
 
-/** The lines of a text, whether or not the last one has a line break. */
+/** The lines of a text, whether or not the last one ends with a line break. */
 export function linesOf(text: string): string[] {
   const lines = text.split("\n");
   if (lines.at(-1) === "") lines.pop();

@@ -1,5 +1,5 @@
 /**
- * Content that is put into the container: whole or not at all, whatever its size.
+ * Files that are sent to the container, completely or not at all, whatever their size.
  *
  * @module
  */
@@ -15,22 +15,26 @@ import { digestOf, FILE_STATE, MIN_TRUSTED_BYTES, type Verified } from "./digest
 import { freeBytesIn } from "./disk_space.ts";
 import type { Source } from "./source.ts";
 
-/** What fits into a frame of the session. More is sent by a `pct exec` of its own, after a look whether there is room for it. */
+/**
+ * What fits into a frame of the session. More than this is sent by a `pct exec` of its own, after a check for free
+ * space.
+ */
 const MAX_FRAME_BYTES = 64 * 1024;
-/** How many files go together at the most: each has its part in the script of a frame. */
+/** How many files are sent together at most: each adds to the script of a frame. */
 const MAX_BATCH_FILES = 200;
 
-/** How long sending may take, without what the size adds. */
+/** How long sending a file may take, in addition to the time for its size. */
 const SEND_TIMEOUT_MS = 10 * 60_000;
-/** How long sending a batch may take, without what the size adds. */
+/** How long sending a batch of files may take, in addition to the time for their size. */
 const BATCH_TIMEOUT_MS = 60_000;
 
 /**
- * Puts a file at `path`: sent to a temporary file beside it that only root can read, verified by size and hash, given its owner and
- * mode, and moved into place. Missing parent folders are made (0755). Throws a {@linkcode Failure}; the file is then as it was.
+ * Writes the file at `path`: the content is sent to a temporary file in the same folder that only root can read,
+ * verified by size and hash, given its owner and mode, and moved into place. Missing parent folders are created (0755).
+ * If this fails, a {@linkcode Failure} is thrown and the file is unchanged.
  *
- * With `replaces`, the SHA-256 that the file had when it was looked at, a file that was changed since then is left alone. Gives what is
- * known of a large file from then on.
+ * `replaces` is the SHA-256 that the file had when it was read: a file that has changed since then is not replaced.
+ * Returns the verified state of a large file.
  */
 export async function send(
   at: Writing,
@@ -48,8 +52,9 @@ export async function send(
     ? sh`:`
     : sh`h=$(sha256sum <${path}) && [ "\${h%% *}" = ${replaces} ] ||
   { echo ${`${path} was changed meanwhile`} >&2; fail 4; }`;
-  // Moved onto a symbolic link to a folder, the file would end up in that folder. Whose folder it is can put something else, such as
-  // a link, in the place of the temporary file at any time: hence it has a number from its beginning on, and its name serves to move it.
+  // Moved onto a symbolic link to a folder, the file would end up in that folder. The owner of the folder can replace
+  // the temporary file with something else, such as a link, at any time: so it is opened once and used by the number of
+  // its descriptor, and its name serves only to move it.
   const output = await at.container.write(
     sh`t=${temporary} f=/proc/self/fd/4
 fail() { rm -f "$t"; exit "$1"; }
@@ -60,7 +65,7 @@ ${setOpenFile(attributes)} && exec 4>&- || fail 1
 ${requireUnchanged}
 { [ ! -d ${path} ] || rm -f ${path}; } && mv -f "$t" ${path} || fail 1
 ${size >= MIN_TRUSTED_BYTES ? sh`echo "size and hash are right, of file $v"` : sh`:`}`,
-    // What comes in chunks always takes a process of its own.
+    // Content in chunks is always sent by a process of its own.
     {
       stdin: size > MAX_FRAME_BYTES
         ? source.chunks(sendingProgress(size, (text) => at.progress(text)))
@@ -74,7 +79,10 @@ ${size >= MIN_TRUSTED_BYTES ? sh`echo "size and hash are right, of file $v"` : s
   return state === undefined ? undefined : { state, sha256 };
 }
 
-/** What hears how many of `size` bytes were sent, and tells a person, once for each percent at the most. */
+/**
+ * A function that is told how many of `size` bytes were sent, and reports it as progress, at most once for each
+ * percent.
+ */
 export function sendingProgress(size: number, progress: (text: string) => void): (sent: number) => void {
   let told = -1;
   return (sent) => {
@@ -85,12 +93,15 @@ export function sendingProgress(size: number, progress: (text: string) => void):
   };
 }
 
-/** Gives the file that is open as number 4 its owner and mode. */
+/** A script that sets owner and mode of the file that is open as descriptor 4. */
 function setOpenFile({ owner, group, mode }: Attributes): Script {
   return sh`chown ${`${owner}:${group}`} /proc/self/fd/4 && chmod ${mode} /proc/self/fd/4`;
 }
 
-/** Gives a file that is there its owner and mode. Whose folder it is could put a link to another file in its place meanwhile. */
+/**
+ * Sets owner and mode of an existing file. The owner of its folder could replace it with a link to another file in the
+ * meantime, which is noticed.
+ */
 export async function setAttributes({ container }: Writing, path: string, attributes: Attributes): Promise<void> {
   await container.write(
     sh`exec 4<${path} && [ "$(stat -L -c %d:%i /proc/self/fd/4)" = "$(stat -c %d:%i ${path})" ] ||
@@ -99,19 +110,19 @@ ${setOpenFile(attributes)}`,
   );
 }
 
-/** A file that goes into a folder. */
+/** A file that is sent to a folder. */
 export interface FileToSend {
-  /** Relative to the folder; the folders that it is in are there. */
+  /** Relative to the folder. Folders in it have to exist. */
   readonly path: string;
   /** Its content. */
   readonly source: Source;
-  /** What it is to be besides. */
+  /** Its owner, group and mode. */
   readonly attributes: Attributes;
 }
 
 /**
- * Puts files into a folder, each as {@linkcode send} does: whole or not at all. As many small ones as fit into a frame of the session
- * go together, and are all verified before the first of them is moved into place.
+ * Writes files to a folder, each completely or not at all, as {@linkcode send} does. As many small files as fit into a
+ * frame of the session are sent together, and all of them are verified before the first one is moved into place.
  */
 export async function sendAll(at: Writing, folder: string, files: readonly FileToSend[]): Promise<void> {
   let batch: FileToSend[] = [];
@@ -149,8 +160,8 @@ async function sendBatch(at: Writing, folder: string, files: readonly FileToSend
   const hashes = files.map(({ source }) => source.sha256).join("\n");
   const owned = Map.groupBy(files, ({ attributes: { owner, group } }) => `${owner}:${group}`);
   const permitted = Map.groupBy(files, ({ attributes: { mode } }) => mode);
-  // What comes on stdin becomes a file, which has no name by the time it is cut: not every `head` leaves in a pipe what it was not
-  // asked for.
+  // stdin is first saved to a file without a name, and cut from there: not every `head` leaves the rest of a pipe
+  // unread.
   const output = await at.container.write(
     lines(
       sh`cd ${folder} && umask 077 && set -C || exit
@@ -170,14 +181,14 @@ place() { { [ ! -d "$2" ] || rm -f "$2"; } && mv -f "$1" "$2" || fail 1; }`,
   if (output.code !== 0) throw failureOf(output, `Cannot write ${what}; none of them was written in part`);
 }
 
-/** All of what is small. */
+/** The whole content of a small source. */
 async function bytesOf(source: Source): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of source.chunks()) chunks.push(chunk.slice());
   return concat(chunks);
 }
 
-/** The parts one after the other, in memory of their own. */
+/** A new array with all the parts, one after the other. */
 export function concat(parts: readonly Uint8Array[]): Uint8Array {
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
@@ -188,33 +199,42 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-/** The same in every run, so that what a killed one left behind is replaced; short enough whatever the file is called. */
+/**
+ * The name of a temporary file. It is the same in every run, so that a file that a killed run has left is replaced, and
+ * short enough for any name.
+ */
 function temporaryName(path: string): string {
   const name = path.lastIndexOf("/") + 1;
   return `${path.slice(0, name)}.${[...path.slice(name)].slice(0, 50).join("")}.phoenix_setup`;
 }
 
-/** How long something may take with `size` bytes: `base` milliseconds, and 1 s for each 4 MiB, which a slow disk manages. */
+/**
+ * How long something with `size` bytes may take, in milliseconds: `base`, and 1 s for each 4 MiB, which a slow disk
+ * manages.
+ */
 export function timeFor(base: number, size: number): number {
   return Math.ceil(base + size / (4 * 1024 * 1024) * 1000);
 }
 
-/** A number of bytes for a person: `66560 bytes`, `3.2 MiB`. */
+/** A number of bytes for people: `66560 bytes`, `3.2 MiB`. */
 export function formatBytes(bytes: number): string {
   const power = Math.min(Math.floor(Math.log2(bytes) / 10), 4);
   if (power < 2) return `${bytes} bytes`;
   return `${(bytes / 1024 ** power).toFixed(1)} ${["MiB", "GiB", "TiB"][power - 2]}`;
 }
 
-/** The difference between contents of these sizes, in bytes, that are not shown. Two sizes can read the same. */
+/**
+ * The difference between contents that are not shown, by their sizes in bytes. Two sizes can look the same when
+ * rounded.
+ */
 export function sizeDifference(what: string, found: number, wanted: number): Difference {
   const [from, to] = [formatBytes(found), formatBytes(wanted)];
   return from === to ? { what, to: `other ${to}` } : { what, from, to };
 }
 
 /**
- * Throws a {@linkcode Failure} unless `size` bytes are free where `folder` is, or will be. What `temporary` takes up counts as free: a
- * run that was cut off may have left most of a large file there.
+ * Throws a {@linkcode Failure} unless `size` bytes are free where `folder` is or will be. The space of `temporary`
+ * counts as free, as an interrupted run may have left most of a large file there.
  */
 async function requireSpace({ container }: Reading, folder: string, size: number, temporary: string): Promise<void> {
   const output = await container.read(sh`d=${folder}

@@ -73,7 +73,8 @@ testInFolder("the hash of a large file inside is the same with OpenSSL and witho
   }
 });
 
-// Of gigabytes that arrived whole, the look afterwards would take as long again. What is there is still found, whoever put it there.
+// Of gigabytes that arrived whole, the look afterwards would take as long again. What is there is still found, whoever
+// put it there.
 testInFolder("what was just sent and verified is not read again, unless somebody has written to it", async (at) => {
   const { folder, mine } = at;
   const size = 16 * 1024 * 1024;

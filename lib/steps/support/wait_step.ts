@@ -1,5 +1,5 @@
 /**
- * Steps that only wait for what other steps have started.
+ * Steps that wait for what other steps have started.
  *
  * @module
  */
@@ -7,11 +7,11 @@
 import type { Reading, Step } from "../../step.ts";
 import { pollOnce, pollUntil, requireWaitOptions, type WaitOptions } from "./poll.ts";
 
-/** What a look came to. */
+/** What a look has found. */
 export interface Look {
-  /** Whether it is what is waited for. */
+  /** Whether the wait is over. */
   readonly holds: boolean;
-  /** What was seen, as a phrase. */
+  /** The state as a phrase. */
   readonly seen: string;
 }
 
@@ -19,20 +19,20 @@ export interface Look {
 export interface Awaited {
   /** The step's title. */
   readonly title: string;
-  /** What differs until then, such as `port 80`. */
+  /** What has to reach a state, such as `port 80`. */
   readonly what: string;
-  /** What it has to be, such as `open`. */
+  /** The state that it has to reach, such as `open`. */
   readonly to: string;
-  /** The same as the end of a sentence. Default: such as `port 80 to be open`. */
+  /** Both as the end of a sentence. Default: `… to be …`, such as `port 80 to be open`. */
   readonly subject?: string;
 }
 
-/** How long one look may take: a container that is frozen does not answer, and that is to be told before long. */
+/** How long one look may take: that a container is frozen and does not answer has to be noticed soon. */
 export const LOOK_TIMEOUT = "15s";
 
 /**
- * A step that looks until it holds, and changes nothing. `lookAgain` is for the looks after the first one, where those can end the wait
- * early. Throws a `TypeError` for what is no duration.
+ * A step that looks until the wait is over, and changes nothing. `lookAgain` is used for all looks but the first one;
+ * it can throw to end the wait early. Throws a `TypeError` for an invalid duration.
  */
 export function waitStep(
   { title, what, to, subject = `${what} to be ${to}` }: Awaited,

@@ -71,7 +71,7 @@ Deno.test("a container that goes away is waited for, and the progress says so", 
   assertEquals(outcome, "changed");
   const told = events.flatMap((event) => event.event === "step progress" ? [event.text] : []);
   assertEquals(told.length, 3);
-  const why = "the container does not answer, perhaps as a backup froze or stopped it: The session";
+  const why = "the container does not answer, perhaps because a backup froze or stopped it: The session";
   assertStringIncludes(told[1]!, why);
   // Once, also in a log that is not a long one.
   const warnings = warningsOf(events);
@@ -100,7 +100,10 @@ Deno.test("a container that is away at the first look is waited for as well, and
       // Of a command that is waited for, a look that did not end says nothing about the container.
       if (step.title === "ping" && first === cutOff) continue;
       assertEquals(warnings.length, 1, step.title);
-      assertStringIncludes(warnings[0]!, `${step.title}: the container does not answer, perhaps as a backup froze`);
+      assertStringIncludes(
+        warnings[0]!,
+        `${step.title}: the container does not answer, perhaps because a backup froze`,
+      );
     }
     const error = await withSteppingClock(() =>
       assertRejects(() => ensure(step, new StubContainer(on(question, away))), StepFailed)
