@@ -65,6 +65,7 @@ export class Engine {
   readonly results: StepResult[] = [];
   readonly #options: EngineOptions;
   readonly #predicted: PathChange[] = [];
+  readonly #changed: PathChange[] = [];
   #running: string | undefined;
 
   /** Creates an engine for one run. */
@@ -121,7 +122,10 @@ export class Engine {
     if (differences.length === 0) return { outcome: "unchanged", differences };
     await step.apply(at, state);
     const left = step.waits ? [] : step.diff(await step.probe(at));
-    if (left.length === 0) return { outcome: "changed", differences };
+    if (left.length === 0) {
+      this.#changed.push(...step.changes?.(state) ?? []);
+      return { outcome: "changed", differences };
+    }
     const what = `Applied without an error, but still different: ${left.map(describeDifference).join("; ")}`;
     throw lastWrite === undefined ? new Failure(ExitCode.Step, what) : new CommandFailed(what, {
       command: lastWrite.command,
@@ -189,6 +193,7 @@ export class Engine {
       },
       warn: (text) => report(message("warning", text)),
       predicted: this.#predicted,
+      changed: this.#changed,
       pause,
     };
   }

@@ -30,20 +30,26 @@ export type { Duration } from "./time.ts";
 
 // What must be true.
 export { absent } from "./steps/absent.ts";
+export { block, type BlockSpec } from "./steps/block.ts";
 export { command, type CommandSpec } from "./steps/command.ts";
 export * as docker from "./steps/docker.ts";
 export { file, type FileCopySpec, type FileSpec, type Ownership } from "./steps/file.ts";
 export * as gpu from "./steps/gpu.ts";
-export { hostBlock, hostCommand, type HostCommandSpec, hostFile, type HostFileSpec } from "./steps/on_host.ts";
+export { hostCommand, type HostCommandSpec } from "./steps/host_command.ts";
+export { hostBlock, hostFile, type HostFileSpec } from "./steps/host_file.ts";
 export { http, type HttpSpec } from "./steps/http.ts";
-export { block, type BlockSpec, line, type LineSpec } from "./steps/line.ts";
+export { line, type LineSpec } from "./steps/line.ts";
 export { packages, type PackagesSpec } from "./steps/packages.ts";
 export { script, type ScriptSpec } from "./steps/script.ts";
 export { service, type ServiceSpec } from "./steps/service.ts";
 export { snapshot, type SnapshotSpec } from "./steps/snapshot.ts";
 export { tree, type TreeSpec } from "./steps/tree.ts";
 export type { Alive, WaitOptions } from "./steps/support/poll.ts";
-export { exists, logLine, port, type PortSpec, succeeds, unitActive } from "./steps/waits.ts";
+export { exists } from "./steps/exists.ts";
+export { logLine } from "./steps/log_line.ts";
+export { port, type PortSpec } from "./steps/port.ts";
+export { succeeds } from "./steps/succeeds.ts";
+export { unitActive } from "./steps/unit_active.ts";
 
 // What a step of a setup's own is made of.
 export type { CommandOptions, Container, ContainerReader, Output } from "./container/container.ts";

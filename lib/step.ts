@@ -23,6 +23,8 @@ export interface Reading {
    * here.
    */
   readonly predicted: readonly PathChange[];
+  /** What the steps before this one have changed inside in this run; in check mode there is nothing here. */
+  readonly changed: readonly PathChange[];
   /** Waits, in milliseconds. */
   pause(ms: number): Promise<void>;
 }
@@ -78,6 +80,6 @@ export interface Step<State = unknown> {
   diff(state: State): readonly Difference[];
   /** Makes it true. What it returns does not count: the engine probes again. */
   apply(at: Writing, state: State): Promise<void>;
-  /** The files that `apply` would change inside, for the steps that depend on them in check mode. Default: none. */
+  /** The files that `apply` changes inside, for the steps after it that depend on them. Default: none. */
   changes?(state: State): readonly PathChange[];
 }

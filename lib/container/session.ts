@@ -19,7 +19,6 @@ import {
   endProcessCommand,
   type FrameOptions,
   frameText,
-  type FrameWords,
   frameWords,
   type Greeting,
   greetingText,

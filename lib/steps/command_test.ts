@@ -10,7 +10,7 @@ import { command, type CommandSpec } from "./command.ts";
 const yes = { code: 0 };
 const no = { code: 1 };
 
-// DESIGN 3: a raw command carries a guard. It runs only where the guard does not hold, and the guard has to hold afterwards.
+// It runs only where the guard does not hold, and the guard has to hold afterwards.
 Deno.test("a guarded command runs only where its guard does not hold", async () => {
   const guards = [
     {
@@ -18,7 +18,7 @@ Deno.test("a guarded command runs only where its guard does not hold", async () 
       rule: `[ -e '/etc/it'\\''s' ]`,
       difference: { what: "/etc/it's", to: "present" },
     },
-    { spec: { unless: sh`has it` }, rule: "has it", difference: { what: "not so yet: has it" } },
+    { spec: { unless: sh`has it` }, rule: "has it", difference: { what: `"has it"`, from: "fails", to: "succeeds" } },
   ];
   for (const { spec, rule, difference } of guards) {
     const step = () => command("it", sh`make it`, spec);
@@ -143,7 +143,7 @@ Deno.test("a look at the path that itself fails is a failure, not a no", async (
   assertEquals(container.writes, []);
 });
 
-// DESIGN 3: without a guard nobody can know.
+// Without a guard nobody can know.
 Deno.test("a command without a guard always runs, and is reported so", async () => {
   for (const check of [false, true]) {
     const container = new StubContainer(on("date", ""));

@@ -7,7 +7,10 @@ import type { Host } from "../host/host.ts";
 import type { PctResult } from "../container/pct.ts";
 import { snapshot } from "./snapshot.ts";
 
-/** A container in Proxmox, as `pct` and its configuration show it. `refusals` are what the next calls of a subcommand answer. */
+/**
+ * A container in Proxmox, as `pct` and its configuration show it. `refusals` are what the next calls of a subcommand
+ * answer.
+ */
 function proxmox(names: string[], refusals: Record<string, (string | undefined)[]> = {}) {
   const calls: string[] = [];
   const files = new Set<string>();
@@ -54,8 +57,8 @@ Deno.test("a snapshot that is not whole is none, and the step says what to do", 
     state.config = parts("snapstate: prepare\n");
     const error = await assertRejects(() => ensure(snapshot("base"), ready(), { host, check }), StepFailed);
     assertEquals([error.message, error.hint], [
-      'The snapshot "base" is not whole: Proxmox has it in the state "prepare", as the host may have gone down meanwhile',
-      "Unless somebody is at it right now, remove it, and run this again: pct delsnapshot 901 base --force",
+      'The snapshot "base" is incomplete: Proxmox has it in the state "prepare", perhaps because the host went down meanwhile',
+      "Unless Proxmox is at work on it right now, remove it, and run this again: pct delsnapshot 901 base --force",
     ]);
   }
   assertEquals(calls, []);
@@ -85,7 +88,6 @@ Deno.test("a snapshot is taken of the stopped container, which is started again"
   assertEquals([state.running, files.size], [true, 0]);
 });
 
-// phoenix.md: `grep -q name` for "exists" also matches `name-old`.
 Deno.test("a snapshot of this very name counts, none that contains it", async () => {
   assertEquals((await ensure(snapshot("base"), ready(), { host: proxmox(["one", "base"]).host })).outcome, "unchanged");
   assertEquals(
@@ -114,7 +116,7 @@ Deno.test("where the container then does not start, both failures are told, and 
   assertEquals(files.size, 1);
 });
 
-// pct.md: for an HA-managed container, start and shutdown exit 0 at once, and something else does them later.
+// For an HA-managed container, start and shutdown exit 0 at once, and something else does them later.
 Deno.test("a stop that was only queued is waited for, and taken back where it does not come", async () => {
   const queue = (stops: boolean) => {
     const { host, calls, state, names } = proxmox([]);
@@ -145,12 +147,12 @@ Deno.test("a stop that was only queued is waited for, and taken back where it do
   );
   assertEquals([error.exitCode, error.message], [
     5,
-    "Waited 2.0 s for the container to stop in vain; seen last: status: running",
+    "Timed out after 2.0 s waiting for the container to stop; last seen: status: running",
   ]);
   assertEquals(never.calls, ["note", "shutdown", "start", "no note"]);
 });
 
-// pct.md, trap 17: locks are waited for, never taken away.
+// Never taken away.
 Deno.test("a lock is waited for", async () => {
   const { host, calls } = proxmox([], {
     shutdown: ["CT is locked (backup)", "can't lock file '/run/lock/lxc/pve-config-901.lock' - got timeout"],

@@ -169,7 +169,10 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
   await t.step("is refused, with nothing sent, when the archive is cut off or missing", async () => {
     await Deno.writeFile(`${folder}/cut.tar`, archive.subarray(0, 2000));
     for (
-      const [file, why] of [["cut.tar", "it is cut off after 2000 bytes"], ["none.tar", "There is no archive"]] as const
+      const [file, why] of [["cut.tar", "it is truncated after 2000 bytes"], [
+        "none.tar",
+        "There is no archive",
+      ]] as const
     ) {
       const { code, stderr, pctProcesses } = await testHost.run(await setupOf(file));
       assertEquals([code, pctProcesses], [4, 2]);
@@ -243,7 +246,7 @@ END`);
     const [before] = (await id()).split(" ");
     const [checked, done] = await checkAndRun(testHost, await setup("two"), state);
     assertEquals([checked.code, outcomes(checked)], [10, ["would change", "unchanged", "would change"]]);
-    assertStringIncludes(checked.stdout, "restart: /etc/app would change before");
+    assertStringIncludes(checked.stdout, "restart: /etc/app would be changed by a step before this one");
     assertEquals([done.code, outcomes(done)], [0, ["changed", "unchanged", "changed"]], done.stdout + done.stderr);
     assertStringIncludes(done.stdout, "restart: /etc/app has changed since its last start");
     assertEquals((await id()).split(" ")[0], before);

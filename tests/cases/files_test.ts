@@ -162,7 +162,7 @@ www-data
   });
 });
 
-// DESIGN 4: 64 KiB is where content begins to take a process of its own; a name is only ever a name.
+// 64 KiB is where content begins to take a process of its own; a name is only ever a name.
 testOnHost("content of every kind, and names of every kind", async (testHost, t) => {
   await t.step("content", async () => {
     const sizes = [0, 1, 65_535, 65_536, 65_537, 300_000];

@@ -19,7 +19,7 @@ async function writeSetup(folder: string, ctid: number, name: string, body: stri
     path,
     `// @ts-nocheck: some of these do what no setup should.
 import { command, file, http, main, setup, sh } from "${project}lib/mod.ts";
-import { hostCommand } from "${project}lib/steps/on_host.ts";
+import { hostCommand } from "${project}lib/steps/host_command.ts";
 void [command, file, hostCommand, http, sh];
 export const it = setup(${ctid}, "${name}", ${needs}, async (context) => {
   const { ensure, environment } = context;

@@ -71,7 +71,7 @@ testOnHost("packages: absent, right, of a wrong version, no longer wanted", asyn
   await t.step("no longer wanted: removed, unless something else needs it", async () => {
     const refused = await run(testHost, `await ensure(packages(["libcurl4"], { state: "absent" }));`);
     assertEquals(refused.code, 4);
-    assertStringIncludes(refused.stderr, 'Cannot remove "libcurl4" as "curl" would have to go, too');
+    assertStringIncludes(refused.stderr, 'Cannot remove "libcurl4" as "curl" would have to be removed, too');
     assertStringIncludes(await versions(testHost, "curl", "libcurl4"), "libcurl4 7.88.1-10+deb12u15 installed");
     const absent = `await ensure(packages(["htop"], { state: "absent" }));`;
     assertStringIncludes((await check(testHost, absent)).stdout, "package htop: 3.2.2-2 (to be removed)");
@@ -95,7 +95,7 @@ testOnHost("packages: other people's apt, interrupted dpkg, failing sources, unk
     );
     const late = await run(testHost, `await ensure(packages(["less"], { within: "500ms" }));`);
     assertEquals(late.code, 5);
-    assertMatch(late.stderr, /Waited 500 ms for another apt or dpkg in vain; it is process \d+/);
+    assertMatch(late.stderr, /Timed out after 500 ms waiting for another apt or dpkg: process \d+/);
     const waiting = run(testHost, `await ensure(packages(["nano"]));`, "--verbose");
     for (let log = ""; !/waiting for another apt or dpkg: process \d+/.test(log);) {
       log = await Deno.readTextFile(testHost.host.logFile);
@@ -188,7 +188,7 @@ echo "started with $(cat /etc/app.conf)"
 while :; do sleep 0.05 & wait $!; done
 \` }));
 await ensure(file("/etc/app.conf", { content: "one\\\\n" }));
-await ensure(service("app", { unit, restartWith: ["/opt/app/start", "/etc/app.conf"] }));
+await ensure(service("app", { unit, restartWith: ["/opt/app/start", "/etc/app.conf", "/etc/app.d"] }));
 await ensure(logLine("app", "started with one"));
 `;
 const SERVICE = "service app";
@@ -206,7 +206,7 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
       "skipped",
     ]);
     for (
-      const line of ["unit: 200 bytes, mode 644", "at boot: not started -> started", "state: not-found -> running"]
+      const line of ["unit: 200 bytes, mode 644", "at boot: disabled -> enabled", "state: not-found -> running"]
     ) {
       assertStringIncludes(predicted.stdout.replace(/unit: \d+/, "unit: 200"), line);
     }
@@ -223,7 +223,7 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
 
   // Each group is mended by one run: a service that was started has to live on for a while, which is waited for.
   const wrong: [damage: string, difference: string][][] = [[
-    ["systemctl stop app; systemctl disable app 2>/dev/null", "at boot: not started -> started"],
+    ["systemctl stop app; systemctl disable app 2>/dev/null", "at boot: disabled -> enabled"],
   ], [
     ["rm /etc/app.conf", "restart: /etc/app.conf has changed since its last start"],
     ["echo two >/etc/app.conf", "- two"],
@@ -231,6 +231,17 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
     ["systemctl restart app", "restart: /etc/app.conf has changed since its last start"],
     ["sed -i s/application/accident/ /etc/systemd/system/app.service", "- Description=An accident"],
     ["rm -r /var/lib/phoenix_setup/services", "restart: /opt/app/start has changed since its last start"],
+  ], [
+    // What somebody has tried out is not what runs afterwards.
+    ["echo two >/etc/app.conf; systemctl restart app", "- two"],
+  ], [
+    // Content counts, whatever the clock was at the last start.
+    [
+      "touch -d 2100-01-01 /var/lib/phoenix_setup/services/app.service; mkdir /etc/app.d; echo x >/etc/app.d/x",
+      "restart: /etc/app.d has changed since its last start",
+    ],
+  ], [
+    ["rm -r /etc/app.d", "restart: /etc/app.d has changed since its last start"],
   ]];
   for (const group of wrong) {
     await t.step(`${group.map(([damage]) => damage).join("; ")}: check mode predicts what the run mends`, async () => {
@@ -250,6 +261,15 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
       assertEquals((await check(testHost, APP)).code, 0);
     });
   }
+
+  await t.step("a backup that was restored, and other owners and modes, are no change", async () => {
+    await testHost.inside(`cp /etc/app.conf /etc/app.new; mv /etc/app.new /etc/app.conf
+      touch -d 2100-01-01 /etc/app.conf; touch -d 1970-01-02 /var/lib/phoenix_setup/services/app.service`);
+    assertEquals((await check(testHost, APP)).code, 0);
+    await testHost.inside("chmod 600 /etc/app.conf");
+    const { code, outcomes } = await run(testHost, APP);
+    assertEquals([code, outcomes["file /etc/app.conf"], outcomes[SERVICE]], [0, "changed", "unchanged"]);
+  });
 
   await t.step("it comes up with the container, and needs no restart then", async () => {
     await testHost.restart("shutdown");
@@ -373,7 +393,10 @@ await ensure(port(9443, { from: "host", address: "10.0.0.99" }));
     assertEquals([code, stderr], [0, ""]);
     const closed = await run(testHost, `await ensure(port(9444, { within: "300ms" }));`);
     assertEquals(closed.code, 5);
-    assertStringIncludes(closed.stderr, "Waited 300 ms for port 9444 to be open in vain; seen last: nothing listens");
+    assertStringIncludes(
+      closed.stderr,
+      "Timed out after 300 ms waiting for port 9444 to be open; last seen: nothing listens",
+    );
   });
 
   await t.step("a unit that has failed ends every wait for it at once", async () => {
@@ -383,10 +406,10 @@ await ensure(port(9443, { from: "host", address: "10.0.0.99" }));
     const why = "has failed: exit code 3";
     for (
       const [body, message] of [
-        [`unitActive("bad", { within: "1h" })`, `Waiting for unit "bad.service" is pointless: it ${why}`],
+        [`unitActive("bad", { within: "1h" })`, `Stopped waiting for the unit "bad.service", which ${why}`],
         [
           `exists("/opt/never", { within: "1h", while: unitActive("bad") })`,
-          `Waiting for /opt/never to be there is pointless: the unit "bad.service" ${why}`,
+          `Stopped waiting for /opt/never to be there: the unit "bad.service" ${why}`,
         ],
       ]
     ) {
@@ -406,7 +429,7 @@ await ensure(port(9443, { from: "host", address: "10.0.0.99" }));
     await testHost.inside("systemctl restart once");
     const { code, stderr } = await run(testHost, `await ensure(logLine("once", "ready", { within: "300ms" }));`);
     assertEquals(code, 5);
-    assertStringIncludes(stderr, "seen last: nothing");
+    assertStringIncludes(stderr, "last seen: nothing");
   });
 
   await t.step("a container that is stopped meanwhile is waited for, and the log says so", async () => {

@@ -1,12 +1,11 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { ensure, StubContainer } from "../../tests/support/stubs.ts";
 import { testInFolder } from "../../tests/support/local_shell.ts";
-import { Output } from "../container/container.ts";
 import { StepFailed } from "../engine.ts";
 import type { Host } from "../host/host.ts";
 import { thisHost } from "../host/this_host.ts";
 import { Pct } from "../container/pct.ts";
-import { hostBlock, hostCommand, hostFile } from "./on_host.ts";
+import { hostBlock, hostFile } from "./host_file.ts";
 
 /** A host with one text file, or none. */
 function withFile(text: string | undefined, mode = 0o644) {
@@ -36,7 +35,6 @@ function withFile(text: string | undefined, mode = 0o644) {
 
 const container = new StubContainer();
 
-// Requirements, section 2: "Making host-level configurations specific to this container".
 Deno.test("a host file is written when it is absent or differs, and left alone when it is right", async () => {
   const step = hostFile("/opt/x.json", { content: "{}\n" });
   for (
@@ -126,37 +124,6 @@ Deno.test("what only its owner may read is not shown", async () => {
   assertEquals(await differences(block, "a\n", 0o600), [{ what: "block", to: "present" }]);
 });
 
-Deno.test("a host command runs when its guard says so, and its guard has to hold afterwards", async () => {
-  const step = hostCommand("forwarding", ["/usr/sbin/sysctl", "-w", "a=1"], {
-    unless: ["/bin/grep", "-q", "1", "/proc/a"],
-  });
-  const host = (guards: number[], code = 0): Partial<Host> => {
-    const output = (command: string, code: number) =>
-      Promise.resolve(new Output(command, { code, stdout: new Uint8Array(), stderr: new TextEncoder().encode("why") }));
-    return { read: (program) => output(program, guards.shift()!), write: (program) => output(program, code) };
-  };
-  assertEquals((await ensure(step, container, { host: host([0]) })).outcome, "unchanged");
-  assertEquals((await ensure(step, container, { host: host([1, 0]) })).outcome, "changed");
-  assertStringIncludes(
-    (await assertRejects(() => ensure(step, container, { host: host([1, 1]) }), StepFailed)).message,
-    "still different",
-  );
-  assertStringIncludes(
-    (await assertRejects(() => ensure(step, container, { host: host([1], 3) }), StepFailed)).message,
-    "exit code 3",
-  );
-  const checked = await ensure(step, container, { host: { ...host([1]), write: () => Promise.reject() }, check: true });
-  assertEquals([checked.outcome, checked.differences], [
-    "would change",
-    [{ what: "not so yet: /bin/grep" }],
-  ]);
-  // A guard that was killed has not said no.
-  for (const code of [126, 127, 137]) {
-    const error = await assertRejects(() => ensure(step, container, { host: host([code]) }), StepFailed);
-    assertStringIncludes(error.message, `its guard ended with exit code ${code}`);
-  }
-});
-
 Deno.test("what cannot be on the host is refused when the step is described", () => {
   assertThrows(() => hostFile("x", { content: "" }), TypeError);
   assertThrows(() => hostBlock("/etc/", { name: "a", content: "" }), TypeError);
@@ -164,8 +131,6 @@ Deno.test("what cannot be on the host is refused when the step is described", ()
   assertThrows(() => hostBlock("/etc/hosts", { name: "a", content: "# END phoenix_setup a" }), TypeError, "own marks");
   assertThrows(() => hostFile("/etc/../x", { content: "" }), TypeError, "absolute path");
   assertThrows(() => hostFile("/etc/x", { content: "", mode: 0o10000 }), TypeError, "permissions");
-  assertThrows(() => hostCommand("x", ["sysctl"], { unless: ["/bin/true"] }), TypeError);
-  assertThrows(() => hostCommand("", ["/bin/true"], { unless: ["/bin/true"] }), TypeError, "title");
 });
 
 // Setups of several containers have their blocks in one file, such as /etc/hosts, and run at once.
