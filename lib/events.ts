@@ -80,3 +80,8 @@ export type RunEvent =
 
 /** Takes events. */
 export type Report = (event: RunEvent) => void;
+
+/** A sentence for the log, as an event. */
+export function message(level: (RunEvent & { event: "message" })["level"], text: string): RunEvent {
+  return { event: "message", level, text };
+}

@@ -270,7 +270,8 @@ class TerminalHandler extends ConsoleHandler {
 
 function columns(): number {
   try {
-    return Deno.consoleSize().columns;
+    // A terminal that nobody has told its size, such as that of `script` in a cron job, says 0.
+    return Deno.consoleSize().columns || 80;
   } catch {
     return 80;
   }

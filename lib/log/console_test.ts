@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import type { RunEvent } from "../events.ts";
-import { end, everyEvent, logOf, message } from "../../tests/support/log.ts";
+import { message, type RunEvent } from "../events.ts";
+import { end, everyEvent, logOf } from "../../tests/support/log.ts";
 
 Deno.test("JSON has one object a line, with the same names of levels for every event", () => {
   const { log, out } = logOf({ form: "json" });

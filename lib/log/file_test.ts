@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { testWith } from "../../tests/support/permission.ts";
-import type { RunEvent } from "../events.ts";
-import { end, logOf, message, shown } from "../../tests/support/log.ts";
+import { message, type RunEvent } from "../events.ts";
+import { end, logOf, shown } from "../../tests/support/log.ts";
 
 // At its end a run flushes the log, and the last line is in the file.
 Deno.test("the file begins with what was logged before it was open, and ends with the last line", () => {

@@ -7,7 +7,7 @@
 
 import { type LevelName, Logger, LogLevels } from "@std/log";
 import { ExitCode, messageOf } from "../errors.ts";
-import type { RunEvent } from "../events.ts";
+import { message, type RunEvent } from "../events.ts";
 import type { Secret } from "../secret.ts";
 import { counted, head, oneLine, visible, withoutColors } from "../text.ts";
 import { type ConsoleHandler, consoleHandler, type ConsoleOptions } from "./console.ts";
@@ -35,7 +35,7 @@ export class RunLog {
     const program = oneLine(visible(options.program));
     this.#console = consoleHandler({ ...options, program }, (lines) => {
       const text = `(Left out on stdout, as it was not read in time: ${counted(lines, "line")} of output)`;
-      this.report({ event: "message", level: "info", text });
+      this.report(message("info", text));
     });
     this.#file = new FileHandler("INFO", `${program}[${Deno.pid}]`);
     this.#logger = new Logger(program, "DEBUG", { handlers: [this.#console, this.#file] });

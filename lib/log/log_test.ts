@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { everyEvent, logOf, message, shown } from "../../tests/support/log.ts";
+import { everyEvent, logOf, shown } from "../../tests/support/log.ts";
+import { message } from "../events.ts";
 
 Deno.test("a level holds for stdout and stderr and can be changed; the file has its own", () => {
   const { log, out, file } = logOf({ level: "WARN" });

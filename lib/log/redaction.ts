@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Secret, SHORTEST_SECRET } from "../secret.ts";
+import { MIN_SECRET_LENGTH, type Secret } from "../secret.ts";
 import { CUT, withoutColors } from "../text.ts";
 
 /**
@@ -52,7 +52,7 @@ export class Redactor {
 
   /** Conceals a secret of which `part` has only the end, at its start, or only the beginning, at its end. */
   #redactPart(part: string, cutBefore: boolean, cutAfter: boolean): string {
-    if (cutBefore && cutAfter && part.length >= SHORTEST_SECRET) {
+    if (cutBefore && cutAfter && part.length >= MIN_SECRET_LENGTH) {
       // A secret can be longer than what is left between two cuts.
       const whole = this.#forms.find(({ text }) => text.includes(part));
       if (whole) return whole.name;
@@ -67,7 +67,7 @@ export class Redactor {
   #edgeOf(part: string, isAtEdge: (form: string, length: number) => boolean): Edge {
     let edge: Edge = { length: 0, name: "" };
     for (const { text, name } of this.#forms) {
-      for (let n = Math.min(text.length - 1, part.length); n >= SHORTEST_SECRET && n > edge.length; n--) {
+      for (let n = Math.min(text.length - 1, part.length); n >= MIN_SECRET_LENGTH && n > edge.length; n--) {
         if (isAtEdge(text, n)) edge = { length: n, name };
       }
     }
@@ -87,7 +87,7 @@ function formsOf(value: string): Set<string> {
     ...urlForms(value),
     ...base64Forms(value),
   ];
-  return new Set(forms.map(withoutColors).filter((form) => form.length >= SHORTEST_SECRET));
+  return new Set(forms.map(withoutColors).filter((form) => form.length >= MIN_SECRET_LENGTH));
 }
 
 /** Within a string of JSON, as different programs escape it. */

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Secret } from "../secret.ts";
-import { everyEvent, logOf, message, shown } from "../../tests/support/log.ts";
+import { everyEvent, logOf, shown } from "../../tests/support/log.ts";
+import { message } from "../events.ts";
 
 // In every line, error, difference and event that leaves the program, also in encoded forms.
 Deno.test("a secret is nowhere in the log, in no form of it and in no form of the log", () => {

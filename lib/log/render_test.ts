@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { RunEvent } from "../events.ts";
-import { end, logOf, message, shown } from "../../tests/support/log.ts";
+import { message, type RunEvent } from "../events.ts";
+import { end, logOf, shown } from "../../tests/support/log.ts";
 
 // One stream of events; errors and warnings go to stderr.
 Deno.test("an event becomes timestamped lines, each with level and program", () => {

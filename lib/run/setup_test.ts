@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { testWith } from "../../tests/support/permission.ts";
 import { type Setup, setup } from "./setup.ts";
 import { permissionsOf } from "./permission.ts";
 import { HOST_PATHS } from "../host/paths.ts";
@@ -16,7 +15,7 @@ function granted(of: Setup): Record<string, string[]> {
   );
 }
 
-// DESIGN 1: what a setup needs of the host it declares, and its executable is permitted that and no more.
+// What a setup needs of the host it declares, and its executable is permitted that and no more.
 Deno.test("a setup is permitted what every setup needs, and what it declares", () => {
   const none = granted(setup(910, "Empty", perform));
   assertEquals(Object.keys(none), ["--no-prompt", "--allow-run", "-R", "-W", "-E"]);
@@ -70,30 +69,4 @@ Deno.test("what cannot be declared is refused when the setup is described", () =
     assertThrows(() => setup(910, "x", needs, perform), TypeError, expected);
   }
   setup(910, "x", { reads: ["/srv/a..b"], environment: ["HF_*"], addresses: ["[::1]:80"] }, perform);
-});
-
-// DESIGN 1: a setup is a short file with one import, executable as it stands, and independent of every other one.
-testWith(["read"], "each file of setups/ is what a setup has to be", async (t) => {
-  const folder = new URL("../../setups/", import.meta.url);
-  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
-  assert(names.includes("901.ts"));
-  for (const name of names) {
-    await t.step(name, async () => {
-      const url = new URL(name, folder);
-      const text = await Deno.readTextFile(url);
-      const [first, ...lines] = text.trimEnd().split("\n");
-      const exported: Record<string, unknown> = await import(url.href);
-      const setups = Object.values(exported).filter((value): value is Setup =>
-        typeof value === "object" && value !== null && "perform" in value
-      );
-      assertEquals(setups.length, 1, "exactly one setup is exported");
-      assertEquals(name, `${setups[0]!.ctid}.ts`);
-      assertEquals(first, `#!/usr/bin/env -S deno run ${permissionsOf(setups[0]!).join(" ")}`);
-      assert(new TextEncoder().encode(first).length <= 255, "the kernel cuts a longer first line");
-      assertEquals((await Deno.stat(url)).mode! & 0o111, 0o111, "the file is executable");
-      const imports = [...text.matchAll(/\b(?:from|import)\s*\(?\s*["'`]([^"'`]+)/g)].map(([, module]) => module);
-      assertEquals(imports, ["../lib/mod.ts"]);
-      assert(lines.length + 1 <= 60, `${lines.length + 1} lines`);
-    });
-  }
 });

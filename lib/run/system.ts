@@ -6,16 +6,23 @@
 
 import { fromFileUrl } from "@std/path";
 import { ConfigurationError, readJson } from "./configuration.ts";
-import { type Connection, type ContainerHooks, PctContainer } from "../container/container.ts";
+import { type ContainerHooks, PctContainer } from "../container/connection.ts";
+import type { Connection } from "../container/container.ts";
 import type { ShutdownSignal } from "./shutdown.ts";
-import { type Host, thisHost } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
+import { thisHost } from "../host/this_host.ts";
 import { RunLock } from "./lock.ts";
 import { type LogFile, openLogFile } from "../log/file.ts";
 import { StandardStreams, type TextWriter } from "../log/standard_streams.ts";
 import { Pct } from "../container/pct.ts";
 import { HOST_PATHS } from "../host/paths.ts";
 
-/** All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own. */
+/**
+ * All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own;
+ * a setup has no need of it.
+ *
+ * @internal
+ */
 export interface System {
   /** The command line. */
   readonly args: readonly string[];
@@ -27,7 +34,7 @@ export interface System {
   readonly stdout: TextWriter & { readonly terminal: boolean };
   /** Where standard error goes. */
   readonly stderr: TextWriter;
-  /** Waits until both have taken everything; see {@linkcode StandardStreams.drain}. */
+  /** Waits for both to take everything, each for `patience` milliseconds; see {@linkcode StandardStreams.drain}. */
   readonly drain: (patience?: number) => Promise<void>;
   /** Proxmox's `pct`. */
   readonly pct: Pick<Pct, "run" | "abandon">;

@@ -5,7 +5,6 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { imageArchive } from "../hosts/simulated/docker/images.ts";
 import type { KnownImage } from "../hosts/simulated/docker/registry.ts";
 import { emittedBy } from "../support/secrets.ts";
 import { type TestHost, testOnHost, type TestRun } from "../support/test_host.ts";
@@ -100,6 +99,8 @@ testOnHost("an image of a registry that wants a login", async (testHost, t) => {
 testOnHost("an image from an archive on the host", async (testHost, t) => {
   const folder = testHost.host.outside(setups.ARCHIVES);
   await Deno.mkdir(folder, { recursive: true });
+  // The stand-in reads its environment when it is loaded, which a bare `deno test` does not permit.
+  const { imageArchive } = await import("../hosts/simulated/docker/images.ts");
   const { archive, id } = await imageArchive(app(), ["models/server:3"]);
   await Deno.writeFile(`${folder}/server.tar`, archive);
   const zipped = await new Response(new Blob([archive]).stream().pipeThrough(new CompressionStream("gzip"))).bytes();
@@ -158,7 +159,10 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
   await t.step("is refused, with nothing sent, when the archive is cut off or missing", async () => {
     await Deno.writeFile(`${folder}/cut.tar`, archive.subarray(0, 2000));
     for (
-      const [file, why] of [["cut.tar", "it is cut off after 2000 bytes"], ["none.tar", "There is no archive"]] as const
+      const [file, why] of [["cut.tar", "it is truncated after 2000 bytes"], [
+        "none.tar",
+        "There is no archive",
+      ]] as const
     ) {
       const { code, stderr, pctCalls } = await testHost.run(testHost.setup(setups.fromArchive, file));
       assertEquals([code, pctCalls.length], [4, 2]);
@@ -226,7 +230,7 @@ END`);
     const setup = await testHost.setup(setups.application, "two\n");
     const [checked, done] = await checkAndRun(testHost, setup, state);
     assertEquals([checked.code, outcomes(checked)], [10, ["would change", "unchanged", "would change"]]);
-    assertStringIncludes(checked.stdout, "restart: /etc/app would change before");
+    assertStringIncludes(checked.stdout, "restart: /etc/app would be changed by a step before this one");
     assertEquals([done.code, outcomes(done)], [0, ["changed", "unchanged", "changed"]], done.stdout + done.stderr);
     assertStringIncludes(done.stdout, "restart: /etc/app has changed since its last start");
     assertEquals((await id()).split(" ")[0], before);

@@ -12,8 +12,6 @@ import { beginHost, project, testWithHosts } from "../support/test_host.ts";
 import { empty } from "./setups/install.ts";
 
 const BIN = "/usr/local/phoenix_hypervisor/bin";
-const permissions = "--allow-read --allow-write --allow-run --allow-net --allow-env=PHOENIX_IMPORTS,JSR_URL,INIT_CWD " +
-  "--allow-sys=uid";
 
 /** A host for files to be installed on, and built files; its containers do not matter. */
 class Place implements AsyncDisposable {
@@ -34,7 +32,7 @@ class Place implements AsyncDisposable {
 
   /** The task, as `deno.json` runs it. */
   command(...args: string[]): [string, ...string[]] {
-    const deno = ["run", "--quiet", "--no-prompt", ...permissions.split(" "), `${project}bin/install.ts`];
+    const deno = ["run", "--quiet", "-A", `${project}bin/install.ts`];
     return [Deno.execPath(), ...deno, ...args];
   }
 
@@ -161,7 +159,7 @@ cases["leaves alone what is not its own"] = async (place, t) => {
         assertEquals(code, 1);
         assertMatch(
           stderr,
-          /^901 {2}failed: ".*901(\.sh)?" is somebody's own .*: look at it, and move it away first\n$/,
+          /^901 {2}failed: Cannot replace or remove ".*901(\.sh)?" as it was not built by this project: look at it, and move it away first\n$/,
         );
         assertMatch(stdout, /^902 {2}(installed|removed)/, "the others are served");
         assertEquals(await place.on("stat -c '%n %i %Y' *901*"), before);
@@ -187,7 +185,7 @@ cases["replaces a file whole or not at all"] = async (place, t) => {
     assertEquals(code, 1);
     assertMatch(
       stderr,
-      /^901 {2}failed: Cannot use ".*": it was to say "phoenix_hypervisor_setup_901 .*" to --version/,
+      /^901 {2}failed: Cannot use ".*": expected it to answer --version with "phoenix_hypervisor_setup_901 .*", found "/,
     );
     assertEquals(await place.on("sha256sum *; ls -A"), right);
   });

@@ -121,7 +121,7 @@ async function orchestrated(t: Deno.TestContext, host: ProxmoxHost, folder: stri
         "ORCHESTRATOR 906: succeeded",
       ], stderr);
       assertStringIncludes(stderr, "Container 912 is stopped");
-      assertStringIncludes(stderr, "CTID 905 is not this executable's: it sets up container 906");
+      assertStringIncludes(stderr, "CTID 905 does not belong to this executable, which sets up container 906");
       assertMatch(await Deno.readTextFile(host.logFile), /container 906 completed successfully\n$/);
     });
   }

@@ -73,7 +73,7 @@ testOnHost("packages: other people's apt, interrupted dpkg, failing sources, unk
     await testHost.until("! flock -n /var/lib/dpkg/lock-frontend true");
     const late = await runPackages(testHost, ["less"], { within: "500ms" });
     assertEquals(late.code, 5);
-    assertMatch(late.stderr, /Waited 500 ms for another apt or dpkg in vain; it is process \d+/);
+    assertMatch(late.stderr, /Timed out after 500 ms waiting for another apt or dpkg: process \d+/);
     const waiting = runPackages(testHost, ["nano"], {}, "--verbose");
     await until(
       "the run waits for the lock",
@@ -164,7 +164,7 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
       "skipped",
     ]);
     for (
-      const line of ["unit: 200 bytes, mode 644", "at boot: not started -> started", "state: not-found -> running"]
+      const line of ["unit: 200 bytes, mode 644", "at boot: disabled -> enabled", "state: not-found -> running"]
     ) {
       assertStringIncludes(predicted.stdout.replace(/unit: \d+/, "unit: 200"), line);
     }
@@ -182,7 +182,7 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
   // Each group is mended by one run: a service that was started has to live on for a while, which is waited for.
   const journal = "journalctl -q --no-pager -n 1 -o cat _SYSTEMD_UNIT=app.service";
   const wrong: [damage: string, difference: string, done?: string][][] = [[
-    ["systemctl stop app; systemctl disable app 2>/dev/null", "at boot: not started -> started"],
+    ["systemctl stop app; systemctl disable app 2>/dev/null", "at boot: disabled -> enabled"],
   ], [
     ["rm /etc/app.conf", "restart: /etc/app.conf has changed since its last start"],
     ["echo two >/etc/app.conf", "- two"],
@@ -194,6 +194,17 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
     ],
     ["sed -i s/application/accident/ /etc/systemd/system/app.service", "- Description=An accident"],
     ["rm -r /var/lib/phoenix_setup/services", "restart: /opt/app/start has changed since its last start"],
+  ], [
+    // What somebody has tried out is not what runs afterwards.
+    ["echo two >/etc/app.conf; systemctl restart app", "- two"],
+  ], [
+    // Content counts, whatever the clock was at the last start.
+    [
+      "touch -d 2100-01-01 /var/lib/phoenix_setup/services/app.service; mkdir /etc/app.d; echo x >/etc/app.d/x",
+      "restart: /etc/app.d has changed since its last start",
+    ],
+  ], [
+    ["rm -r /etc/app.d", "restart: /etc/app.d has changed since its last start"],
   ]];
   for (const group of wrong) {
     await t.step(`${group.map(([damage]) => damage).join("; ")}: check mode predicts what the run mends`, async () => {
@@ -213,6 +224,15 @@ testOnHost("a service: absent, right, wrong in every way", async (testHost, t) =
       assertEquals((await testHost.check(setup)).code, 0);
     });
   }
+
+  await t.step("a backup that was restored, and other owners and modes, are no change", async () => {
+    await testHost.inside(`cp /etc/app.conf /etc/app.new; mv /etc/app.new /etc/app.conf
+      touch -d 2100-01-01 /etc/app.conf; touch -d 1970-01-02 /var/lib/phoenix_setup/services/app.service`);
+    assertEquals((await testHost.check(setup)).code, 0);
+    await testHost.inside("chmod 600 /etc/app.conf");
+    const { code, outcomes } = await testHost.run(setup);
+    assertEquals([code, outcomes["file /etc/app.conf"], outcomes[SERVICE]], [0, "changed", "unchanged"]);
+  });
 
   await t.step("it comes up with the container, and needs no restart then", async () => {
     await testHost.restart("shutdown");
@@ -343,10 +363,10 @@ END
     const why = "has failed: exit code 3";
     for (
       const [setup, message] of [
-        [setups.failedUnit, `Waiting for unit "bad.service" is pointless: it ${why}`],
+        [setups.failedUnit, `Stopped waiting for the unit "bad.service", which ${why}`],
         [
           setups.fileOfFailedUnit,
-          `Waiting for /opt/never to be there is pointless: the unit "bad.service" ${why}`,
+          `Stopped waiting for /opt/never to be there: the unit "bad.service" ${why}`,
         ],
       ] satisfies [Setup, string][]
     ) {

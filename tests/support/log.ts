@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { RunEvent } from "../../lib/events.ts";
+import { message, type RunEvent } from "../../lib/events.ts";
 import type { ConsoleOptions } from "../../lib/log/console.ts";
 import { RunLog } from "../../lib/log/log.ts";
 
@@ -32,13 +32,6 @@ export function logOf(options: Partial<ConsoleOptions> = {}) {
 
 /** The lines without time, program and process id. */
 export const shown = (text: string) => text.replace(/^\S+Z (\S+) setup(?:\[\d+\])?: /gm, "$1 ");
-
-/** Something to say. */
-export const message = (level: (RunEvent & { event: "message" })["level"], text: string): RunEvent => ({
-  event: "message",
-  level,
-  text,
-});
 
 /** The end of a run of three steps. */
 export const end = (code: number, text: string): RunEvent => ({

@@ -140,7 +140,7 @@ export const FAULTS: readonly FaultCase[] = [
     hold: "apply",
     async meanwhile(at) {
       await at.inside(
-        `for p in /proc/[0-9]*; do [ "$(tr '\\0' ' ' <$p/cmdline)" != 'sh ' ] || kill -KILL \${p#/proc/}; done 2>/dev/null; :`,
+        `for p in /proc/[0-9]*; do [ "$(tr '\\0' ' ' <$p/cmdline)" != 'sh -s phoenix_setup_session 1 ' ] || kill -KILL \${p#/proc/}; done 2>/dev/null; :`,
       );
     },
     code: 3,
@@ -152,14 +152,14 @@ export const FAULTS: readonly FaultCase[] = [
     {
       fault: `pct is killed by ${signal} while a step works`,
       hold: "apply",
-      meanwhile: (at) => at.kill(signal, /exec\t901\t--\tsh$/),
+      meanwhile: (at) => at.kill(signal, /exec\t901\t--\tsh\t.*\tphoenix_setup_session$/),
       code: 0,
       ...(signal === "SIGKILL" ? { sample: true } : {}),
     },
     {
       fault: `pct is killed by ${signal} in a transfer`,
       hold: "transfer",
-      meanwhile: (at) => at.kill(signal, /exec\t901\t--\tsh\t-c/),
+      meanwhile: (at) => at.kill(signal, /exec\t901\t--\t.*\tphoenix_setup_session\t/),
       code: 0,
     },
   ]),

@@ -6,9 +6,10 @@
  * @module
  */
 
-import { PctContainer } from "../../lib/container/container.ts";
+import { PctContainer } from "../../lib/container/connection.ts";
 import { Pct } from "../../lib/container/pct.ts";
-import { type Host, thisHost } from "../../lib/host/host.ts";
+import type { Host } from "../../lib/host/host.ts";
+import { thisHost } from "../../lib/host/this_host.ts";
 import { openLogFile } from "../../lib/log/file.ts";
 import { readJson } from "../../lib/run/configuration.ts";
 import { RunLock } from "../../lib/run/lock.ts";

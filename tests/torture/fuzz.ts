@@ -5,17 +5,18 @@
  * @module
  */
 
-import { failureOf, Output, PctContainer } from "../../lib/container/container.ts";
+import { concat } from "../../lib/bytes.ts";
+import { PctContainer } from "../../lib/container/connection.ts";
+import { failureOf, Output } from "../../lib/container/container.ts";
 import { readJson } from "../../lib/run/configuration.ts";
 import { Engine } from "../../lib/engine.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { thisHost } from "../../lib/host/host.ts";
+import { thisHost } from "../../lib/host/this_host.ts";
 import { main } from "../../lib/run/main.ts";
 import { openLogFile } from "../../lib/log/file.ts";
 import { Pct } from "../../lib/container/pct.ts";
 import { type Setup, setup } from "../../lib/run/setup.ts";
 import { sh } from "../../lib/shell.ts";
-import { concat } from "../../lib/steps/support/transfer.ts";
 import { file } from "../../lib/steps/file.ts";
 import { line } from "../../lib/steps/line.ts";
 import { type Random, randomFrom } from "../support/random.ts";

@@ -52,7 +52,7 @@ while :; do sleep 0.05 & wait $!; done
 `;
     await ensure(file("/opt/app/start", { mode: 0o755, content: start }));
     await ensure(file("/etc/app.conf", { content }));
-    await ensure(service("app", { unit, reload, restartWith: ["/opt/app/start", "/etc/app.conf"] }));
+    await ensure(service("app", { unit, reload, restartWith: ["/opt/app/start", "/etc/app.conf", "/etc/app.d"] }));
     await ensure(logLine("app", says));
   });
 

@@ -2,14 +2,14 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { ExitCode, Failure } from "../../errors.ts";
 import type { HostFile } from "../../host/host.ts";
 import { digestOf, hostFileOf, imageFiles, tar, type TarFile } from "../../../tests/fixtures/image_archive.ts";
-import { readImageArchive } from "./archive.ts";
+import { readImageArchive } from "./image_archive.ts";
 
 const read = (files: TarFile[]) => readImageArchive(hostFileOf(tar(files)));
 const gzip = (bytes: Uint8Array<ArrayBuffer>) =>
   new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"))).bytes();
 
-// `docker save` since Docker 25 writes both descriptions: the classic store names an image by its configuration, the other by its
-// manifest.
+// `docker save` since Docker 25 writes both descriptions: the classic store names an image by its configuration, the
+// other by its manifest.
 Deno.test("an archive of docker save tells names and ids, plain and compressed", async () => {
   const { files, id, manifest } = await imageFiles({ tags: ["docker.io/library/app:1", "registry:5000/team/app"] });
   const expected = {
@@ -82,7 +82,7 @@ Deno.test("several images stay apart", async () => {
 });
 
 // Tar has three ways to say a long name and two to say a large size.
-Deno.test("names and sizes are read in each of tar's ways; what is no file is passed over", async () => {
+Deno.test("names and sizes are read in every format of tar; entries other than files are skipped", async () => {
   const { files, id } = await imageFiles({ tags: ["app:1"], legacy: `${"d".repeat(120)}/config.json` });
   for (const long of ["gnu", "pax", "prefix"] as const) {
     const archive = tar([
@@ -96,7 +96,7 @@ Deno.test("names and sizes are read in each of tar's ways; what is no file is pa
 });
 
 // A layer can have more than 8 GiB: nobody reads it. A compressed one has to be read, and is not held.
-Deno.test("a layer of any size is passed over", async () => {
+Deno.test("a layer of any size is skipped", async () => {
   const { files, id } = await imageFiles({ tags: ["app:1"], legacy: "config.json" });
   const size = 9 * 1024 ** 3;
   const header = tar([{ name: "layer.tar", content: "", size }], { binarySizes: true }).subarray(0, 512);
@@ -110,7 +110,7 @@ Deno.test("a layer of any size is passed over", async () => {
   const archive = await readImageArchive(file);
   assertEquals([archive.images[0]!.ids, archive.size, opened], [[id], file.size, [0, 0, 512 + size]]);
   const error = await assertRejects(() => readImageArchive({ ...file, size: size - 1 }), Failure);
-  assertEquals(error.message.split(" as ")[1], `it is cut off after ${size - 1} bytes`);
+  assertEquals(error.message.split(" as ")[1], `it is truncated after ${size - 1} bytes`);
 
   const layer = "x".repeat(8 * 1024 * 1024);
   const compressed = await gzip(tar([{ name: "layer.tar", content: layer }, ...files]));
@@ -133,30 +133,50 @@ Deno.test("reading stops where all is known", async () => {
   assertEquals([images.length, ended], [1, 2]);
 });
 
-Deno.test("what is no archive of images is refused, with the reason", async () => {
+Deno.test("a file that is not an archive of images is refused, with the reason", async () => {
   const { files } = await imageFiles({ tags: ["app:1"] });
   const without = (name: string) => files.filter((file) => file.name !== name);
   const whole = tar(files);
-  const legacy = tar((await imageFiles({ tags: ["app:1"], legacy: "config.json" })).files);
+  const { files: legacyFiles } = await imageFiles({ tags: ["app:1"], legacy: "config.json" });
+  const legacy = tar(legacyFiles);
   const damaged = whole.slice();
   damaged[1024 + 5]! ^= 1;
+  const changed = (name: string, content: unknown) =>
+    hostFileOf(tar(files.map((file) => file.name === name ? { ...file, content: JSON.stringify(content) } : file)));
+  const { id, manifest } = await imageFiles({ tags: ["app:1"] });
+  const blob = (digest: string) => `blobs/${digest.replace(":", "/")}`;
   const refused: [archive: HostFile, why: string][] = [
     [hostFileOf(new Uint8Array(0)), "it is empty"],
-    [hostFileOf(new TextEncoder().encode("#!/bin/sh\n")), "it is no tar archive"],
-    [hostFileOf(new Uint8Array(2048).fill(65)), "it is no tar archive"],
+    [hostFileOf(new TextEncoder().encode("#!/bin/sh\n")), "it is not a tar archive"],
+    [hostFileOf(new Uint8Array(2048).fill(65)), "it is not a tar archive"],
     [hostFileOf(Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0)), "it is compressed with zstd"],
     [hostFileOf(Uint8Array.of(0xfd, 0x37, 0x7a, 0x58)), "it is compressed with xz"],
     [hostFileOf((await gzip(legacy)).subarray(0, -30)), "it is damaged: "],
-    [hostFileOf(legacy.subarray(0, 600)), "it is cut off after 600 bytes"],
-    [hostFileOf(legacy.subarray(0, 512 * 3 + 100)), `it is cut off after ${512 * 3 + 100} bytes`],
+    [hostFileOf(legacy.subarray(0, 600)), "it is truncated after 600 bytes"],
+    [hostFileOf(legacy.subarray(0, 512 * 3 + 100)), `it is truncated after ${512 * 3 + 100} bytes`],
     [hostFileOf(damaged), "it is damaged at byte "],
     [hostFileOf(tar([{ name: "etc/passwd", content: "root" }])), "it has no images"],
     [hostFileOf(tar([])), "it has no images"],
     [hostFileOf(tar([{ name: "manifest.json", content: "{" }])), "its manifest.json is not JSON"],
     [hostFileOf(tar([{ name: "manifest.json", content: '{"a":1}' }])), "its manifest.json is not one of Docker's"],
+    [changed("manifest.json", [null]), "its manifest.json is not one of Docker's"],
+    [changed("manifest.json", [{ Config: blob(id), RepoTags: "app:1" }]), "its manifest.json is not one of Docker's"],
+    [changed("manifest.json", [{ Config: blob(id), RepoTags: [1] }]), "its manifest.json is not one of Docker's"],
+    [changed("index.json", null), "its index.json is not an index or manifest of OCI"],
+    [changed("index.json", { manifests: {} }), "its index.json is not an index or manifest of OCI"],
+    [changed("index.json", { manifests: [{}] }), "its index.json is not an index or manifest of OCI"],
+    [changed(blob(manifest), { config: { digest: 1 } }), `its ${blob(manifest)} is not an index or manifest of OCI`],
+    [
+      changed("index.json", { manifests: [{ digest: id, annotations: { "io.containerd.image.name": 1 } }] }),
+      "its index",
+    ],
+    [
+      hostFileOf(tar([...legacyFiles.slice(1), { name: "config.json", content: "null" }])),
+      "its config.json is not the",
+    ],
     [
       hostFileOf(tar(without(files.find(({ name }) => name.includes("blobs"))!.name))),
-      "which is not in it: it may be cut off",
+      "which it does not contain: it may be truncated",
     ],
   ];
   for (const [archive, why] of refused) {
