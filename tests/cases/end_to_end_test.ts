@@ -262,11 +262,11 @@ testOnHost("two runs at once, signals and kills", async (testHost, t) => {
   await t.step("the second one ends with exit code 6 and says who holds the container", async () => {
     const first = await start();
     const run = await testHost.run(setup);
+    first.kill("SIGTERM");
+    await first.output();
     await assertTranscript("held_by_another_run", run);
     assertEquals(run.code, 6);
     assertMatch(run.stderr, new RegExp(`another run holds it: process ${first.pid}, since \\d{4}-`));
-    first.kill("SIGTERM");
-    await first.output();
   });
 
   for (const [signal, expected] of [["SIGTERM", 143], ["SIGINT", 130], ["SIGHUP", 129]] as const) {
