@@ -9,6 +9,7 @@ import type { Report } from "./report.ts";
 
 /** What a section works with. */
 export interface Bench {
+  /** Takes what was measured. */
   readonly report: Report;
   /** How often is measured what has a target. */
   readonly runs: number;

@@ -1,5 +1,5 @@
 /**
- * Simulated hosts for the benchmark, and what is run on them.
+ * Hosts for the benchmark, and what is run on them.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { beginHost, PORTAINER } from "../support/test_host.ts";
 import { timed } from "./measure.ts";
 
 /** The folder of the benchmark, with a slash at its end. */
-export const folder = fileURLToPath(import.meta.resolve("./"));
+export const folder: string = fileURLToPath(import.meta.resolve("./"));
 /** The `pct` of a host. */
 export const PCT = "/usr/sbin/pct";
 
@@ -19,7 +19,9 @@ const { TMPDIR: _, ...ENVIRONMENT } = Deno.env.toObject();
 
 /** A program on the host. */
 export interface Program {
+  /** The program and its arguments. */
   readonly argv: readonly [string, ...string[]];
+  /** What is added to its environment. */
   readonly env?: Record<string, string>;
 }
 
@@ -80,6 +82,7 @@ docker version`);
     return (await this.run({ argv: [PCT, "exec", "901", "--", "sh", "-euc", script] })).stdout;
   }
 
+  /** Ends the host. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.close();
   }

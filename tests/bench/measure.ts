@@ -6,6 +6,7 @@
 
 /** What repetitions of one measurement came to. */
 export interface Summary {
+  /** As many are above it as below. */
   readonly median: number;
   /** The lower quartile. */
   readonly lower: number;

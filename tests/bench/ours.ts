@@ -15,9 +15,11 @@ import type { Program } from "./bench_host.ts";
 
 /** How a setup is run: installed as one of the two forms, or from its source. */
 export interface Forms {
+  /** From its source. */
   readonly source: Program;
+  /** As a script that Deno runs. */
   readonly script: Program;
-  /** Missing where `denort` is not to be had. */
+  /** With Deno inside. Missing where `denort` is not to be had. */
   readonly executable?: Program;
 }
 

@@ -7,7 +7,9 @@
 
 /** A container to create. */
 export interface ContainerToCreate {
+  /** Its id. */
   readonly ctid: number;
+  /** Its host name. */
   readonly hostname: string;
   /** Its address, without the length of the prefix. Without one it has no network. */
   readonly ip?: string;
@@ -17,15 +19,21 @@ export interface ContainerToCreate {
 
 /** How a command on the host ended. */
 export interface Result {
+  /** The exit code. */
   readonly code: number;
+  /** All that it wrote to stdout. */
   readonly stdout: string;
+  /** All that it wrote to stderr. */
   readonly stderr: string;
 }
 
 /** How {@linkcode ProxmoxHost.run} runs a command. */
 export interface RunOptions {
+  /** The folder in which it runs. Default: the caller's. */
   readonly cwd?: string;
+  /** Variables that are added to its environment. */
   readonly env?: Record<string, string>;
+  /** Whether its environment is empty but for these. Default: false. */
   readonly clearEnv?: boolean;
   /** What the command reads. Default: nothing. */
   readonly stdin?: string | Uint8Array<ArrayBuffer>;
@@ -57,6 +65,7 @@ export type Fault =
 
 /** Something that a host cannot do, with the reason. A test that meets it counts as one that cannot run there. */
 export class CannotRunHere extends Error {
+  /** The name of this kind of error. */
   override readonly name = "CannotRunHere";
 }
 

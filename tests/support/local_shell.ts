@@ -11,11 +11,13 @@ import { StubContainer } from "./stubs.ts";
 
 /** Runs every command here and now; needs `--allow-run`. Only for commands that keep to a folder of the test. */
 export class LocalShell extends StubContainer {
+  /** Runs a command that only looks. */
   override read(script: Script, options?: CommandOptions): Promise<Output> {
     this.reads.push(script.display);
     return run(script, options);
   }
 
+  /** Runs a command that may change something. */
   override write(script: Script, options?: CommandOptions): Promise<Output> {
     this.writes.push(script.display);
     return run(script, options);

@@ -72,21 +72,27 @@ const FILES: Readonly<Record<string, Uint8Array>> = {
   "/srv/app/applied": new TextEncoder().encode("done\n"),
 };
 
-/** The setup with a snapshot for which there is enough time, just so, and too little. */
-export const [patient, brisk, hasty] = [withSnapshot("1m"), withSnapshot("8s"), withSnapshot("3s")] as const;
+/** The setup with a snapshot for which there is enough time. */
+export const patient: Setup = withSnapshot("1m");
+/** The setup with a snapshot for which there is just enough time. */
+export const brisk: Setup = withSnapshot("8s");
+/** The setup with a snapshot for which there is too little time. */
+export const hasty: Setup = withSnapshot("3s");
 const SNAPSHOTS: readonly Setup[] = [patient, brisk, hasty];
 
 /** Beyond which nothing waits. */
 const MAX_RUN_MS = 30_000;
 
 /** Waits for so many milliseconds. */
-export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+export const pause = (ms: number): Promise<void> => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** What a run came to. */
-interface Run {
+export interface Run {
+  /** The exit code. */
   readonly code: number;
   /** All that it said, with `--json` on stdout. */
   readonly said: string;
+  /** How long it took. */
   readonly milliseconds: number;
 }
 
@@ -103,6 +109,7 @@ export class FaultHost implements AsyncDisposable {
     this.random = randomFrom(seed);
   }
 
+  /** Boots a host with what the setups need. */
   static async begin(seed: number): Promise<FaultHost> {
     const at = new FaultHost(await SimulatedHost.temporary({ containers: [PORTAINER] }), seed);
     await Deno.writeFile(at.outside(LARGE_ON_HOST), LARGE);
@@ -413,6 +420,7 @@ done 2>/dev/null`);
     });
   }
 
+  /** Ends the host. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.close();
   }

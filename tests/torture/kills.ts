@@ -15,11 +15,15 @@ import { ProcessWatch } from "./processes.ts";
 import type { Failed, Report, Result } from "./result.ts";
 
 const SIGNALS = { SIGKILL: 137, SIGTERM: 143, SIGINT: 130, SIGHUP: 129 } as const;
-type Signal = keyof typeof SIGNALS;
+
+/** A signal that ends a run. */
+export type Signal = keyof typeof SIGNALS;
 
 /** One kill. */
 export interface Kill {
+  /** The container whose setup runs. */
   readonly ctid: number;
+  /** What it is killed by. */
   readonly signal: Signal;
   /** Whether all processes of the run get the signal, as from a terminal or from systemd, or only the program itself. */
   readonly group: boolean;
@@ -112,6 +116,7 @@ export class Killer implements AsyncDisposable {
     return result;
   }
 
+  /** Ends its host, unless that was given to it. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#settled !== this.#lent) await this.#settled?.[Symbol.asyncDispose]();
   }

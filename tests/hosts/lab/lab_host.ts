@@ -124,6 +124,7 @@ export class LabHost implements ProxmoxHost {
     await this.#host.close();
   }
 
+  /** Ends the host, as {@linkcode close} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -207,6 +207,7 @@ export class SimulatedHost implements ProxmoxHost {
     else await execute(`${scripts}close`, [this.stateDirectory]);
   }
 
+  /** Ends the host, as {@linkcode close} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
