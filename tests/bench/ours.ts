@@ -25,7 +25,9 @@ export interface Forms {
 
 const built = new Map<Setup, Promise<Forms>>();
 
-/** Builds a setup of container 901 into all forms that can be had here, in folders below `into`; once for all sections. */
+/**
+ * Builds a setup of container 901 into all forms that can be had here, in folders below `into`; once for all sections.
+ */
 export function buildForms(into: string, setup: Setup): Promise<Forms> {
   const forms = built.get(setup) ?? buildAll(into, setup);
   built.set(setup, forms);

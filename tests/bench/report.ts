@@ -24,11 +24,11 @@ export interface Figure {
 export interface Target {
   /** What it is, in a few words. */
   readonly what: string;
-  /** What it came to. */
+  /** Its value. */
   readonly value: number;
   /** The unit of value and bound. */
   readonly unit: "" | "s" | "MiB";
-  /** How the value is to be, compared with the bound. */
+  /** How the value has to compare with the bound. */
   readonly relation: "≤" | "<" | "≥" | "=";
   /** The bound. */
   readonly bound: number;

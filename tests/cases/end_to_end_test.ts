@@ -249,7 +249,8 @@ testOnHost("a new container that does not run is undone", async (testHost) => {
   assertEquals(await testHost.inside("docker ps --format '{{.Names}}'"), "web");
 });
 
-// DESIGN 6: one run per container, by a lock that dies with its holder; DESIGN 2: signals end the run after cleaning up.
+// DESIGN 6: one run per container, by a lock that dies with its holder; DESIGN 2: signals end the run after cleaning
+// up.
 testOnHost("two runs at once, signals and kills", async (testHost, t) => {
   const setup = await testHost.setup(setups.slow);
   const start = async () => {

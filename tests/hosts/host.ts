@@ -1,6 +1,7 @@
 /**
- * What a host to try setups on has to offer. There are two: the simulated one, which needs nothing but Linux namespaces, and the lab's,
- * with real LXC containers. The cases use a host through this interface only, so that each case says the same of both.
+ * What a host to try setups on has to offer. There are two: the simulated one, which needs nothing but Linux
+ * namespaces, and the lab's, with real LXC containers. The cases use a host through this interface only, so that each
+ * case says the same of both.
  *
  * @module
  */
@@ -86,24 +87,31 @@ export interface ProxmoxHost extends AsyncDisposable {
   readonly logFile: string;
 
   /**
-   * Where a file of the host is to be found from outside of it: one below `/etc/pve`, `/usr/local/phoenix_hypervisor`, `/var/log` or
-   * `/var/lib/lxc`. Throws for any other.
+   * Where a file of the host is to be found from outside of it: one below `/etc/pve`, `/usr/local/phoenix_hypervisor`,
+   * `/var/log` or `/var/lib/lxc`. Throws for any other.
    */
   outside(path: string): string;
 
   /**
-   * A command that runs on the host, as root: `Deno.Command` with the same options. No process stands between it and the caller, so
-   * that signals, exit code and pid are the program's own; only a program that is not found exits with 127.
+   * A command that runs on the host, as root: `Deno.Command` with the same options. No process stands between it and
+   * the caller, so that signals, exit code and pid are the program's own; only a program that is not found exits with
+   * 127.
    */
   command(program: string, args?: readonly string[], options?: Deno.CommandOptions): Deno.Command;
 
   /** Runs a command on the host to its end. */
   run(program: string, args?: readonly string[], options?: RunOptions): Promise<Result>;
 
-  /** Creates a container, and starts it unless it is to be stopped. Throws {@linkcode CannotRunHere} for one that it cannot have. */
+  /**
+   * Creates a container, and starts it unless it is to be stopped. Throws {@linkcode CannotRunHere} for one that it
+   * cannot have.
+   */
   addContainer(container: ContainerToCreate): Promise<void>;
 
-  /** Makes every later call of `pct` suffer the fault, or with `undefined` no longer. Throws {@linkcode CannotRunHere} for one it lacks. */
+  /**
+   * Makes every later call of `pct` suffer the fault, or with `undefined` no longer. Throws {@linkcode CannotRunHere}
+   * for one it lacks.
+   */
   setFault(fault: Fault, value: string | number | true | undefined): Promise<void>;
 
   /** The arguments of each `pct` call so far, the host's own at boot included. */

@@ -42,7 +42,8 @@ async function run(script: Script, { stdin = "", codes = [0] }: CommandOptions =
       await writer.close().catch(() => {});
     }
   };
-  // A command that does not read its stdin closes it. As with the session, one whose source fails reads to the end of what has come.
+  // A command that does not read its stdin closes it. As with the session, one whose source fails reads to the end of
+  // what has come.
   const fed = feed().then(() => undefined, (error) => error instanceof Deno.errors.BrokenPipe ? undefined : error);
   const output = new Output(script.display, await child.output());
   const failed = await fed;
@@ -52,8 +53,8 @@ async function run(script: Script, { stdin = "", codes = [0] }: CommandOptions =
 }
 
 /**
- * Registers a test with a folder of this machine in the place of a container, and `mine`, whom it belongs to: only root can give a
- * file to somebody else.
+ * Registers a test with a folder of this machine in the place of a container, and `mine`, whom it belongs to: only root
+ * can give a file to somebody else.
  */
 export function testInFolder(
   name: string,

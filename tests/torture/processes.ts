@@ -49,7 +49,7 @@ done 2>/dev/null`;
     return new ProcessWatch(child, folder);
   }
 
-  /** Ends it; gives how often it looked, and what it saw, each sight once. */
+  /** Stops looking. Gives how often it looked, and what it saw, each sight once. */
   async stop(): Promise<{ looks: number; seen: Sight[] }> {
     this.#child.kill("SIGTERM");
     const lines = (await this.#output).split("\n").slice(0, -1);
