@@ -179,7 +179,9 @@ function commandText({ key, mark }: FrameWords, greeting: Greeting, script: Scri
   // What the shell has to say of its end ("Killed", from Bash with all of its text) is no output of the command.
   const child = `( read -r p r </proc/self/stat; printf '\\036${key} begin %s\\n' "$p"
 printf '\\036${key} begin\\n' >&4
-exec ${limitText(greeting, options)}${become} '${program}' ${as}${SESSION_NAME} ${mark} 2>&4 4>&-${input} 3<<'${mark}.s'
+exec ${
+    limitText(greeting, options)
+  }${become} '${program}' ${as}sh ${mark} ${SESSION_NAME} 2>&4 4>&-${input} 3<<'${mark}.s'
 ${script.text}
 #${mark}
 ${mark}.s
@@ -235,7 +237,7 @@ const BOOTSTRAP = `s=; l=; while [ "$l" != "$1" ]; do s="$s$l
  */
 export function bootstrapCommand({ mark }: FrameWords, { resetsSignals }: Greeting): string[] {
   const reset = resetsSignals ? ["env", "--default-signal=PIPE"] : [];
-  return [...reset, "sh", "-c", BOOTSTRAP, SESSION_NAME, mark];
+  return [...reset, "sh", "-c", BOOTSTRAP, "sh", mark, SESSION_NAME];
 }
 
 /**

@@ -152,14 +152,14 @@ export const FAULTS: readonly FaultCase[] = [
     {
       fault: `pct is killed by ${signal} while a step works`,
       hold: "apply",
-      meanwhile: (at) => at.kill(signal, /exec\t901\t--\tsh\t.*\tphoenix_setup_session$/),
+      meanwhile: (at) => at.kill(signal, /exec\t901\t--\tsh\t-c\tenv /),
       code: 0,
       ...(signal === "SIGKILL" ? { sample: true } : {}),
     },
     {
       fault: `pct is killed by ${signal} in a transfer`,
       hold: "transfer",
-      meanwhile: (at) => at.kill(signal, /exec\t901\t--\t.*\tphoenix_setup_session\t/),
+      meanwhile: (at) => at.kill(signal, /exec\t901\t--\tenv\t--default-signal=PIPE\tsh\t-c\ts=;/),
       code: 0,
     },
   ]),
