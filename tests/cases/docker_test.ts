@@ -168,7 +168,10 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
   await t.step("is refused, with nothing sent, when the archive is cut off or missing", async () => {
     await Deno.writeFile(`${folder}/cut.tar`, archive.subarray(0, 2000));
     for (
-      const [file, why] of [["cut.tar", "it is truncated after 2000 bytes"], ["none.tar", "There is no archive"]] as const
+      const [file, why] of [["cut.tar", "it is truncated after 2000 bytes"], [
+        "none.tar",
+        "There is no archive",
+      ]] as const
     ) {
       const { code, stderr, pctProcesses } = await testHost.run(await setupOf(file));
       assertEquals([code, pctProcesses], [4, 2]);
