@@ -16,6 +16,9 @@ const MAX_CONTENT_BYTES = 4 * 1024 * 1024;
 /** From this length on, in bytes, opening the archive again behind something is quicker than reading it. */
 const MIN_SEEK_BYTES = 4 * 1024 * 1024;
 
+/** How much is decompressed at once, in bytes. */
+const CHUNK_BYTES = 128 * 1024;
+
 /** How files begin in the formats of compression that `docker load` knows. */
 const MAGIC_BYTES = { gzip: [0x1f, 0x8b], zstd: [0x28, 0xb5, 0x2f, 0xfd], bzip2: [0x42, 0x5a, 0x68], xz: [0xfd, 0x37] };
 
@@ -46,13 +49,11 @@ export interface TarFile {
  * wrong with it.
  */
 export async function* readTar(file: HostFile): AsyncGenerator<TarFile> {
-  const isCompressed = await isGzip(file);
-  const bytes = isCompressed ? new ByteReader(decompressed(file)) : new ByteReader(file.chunks(), file);
+  const bytes = await isGzip(file) ? new ByteReader(await decompressed(file)) : new ByteReader(file.chunks(), file);
   try {
     yield* filesOf(bytes);
   } catch (error) {
-    // The decompressor throws this.
-    if (error instanceof TypeError && isCompressed) throw new InvalidArchive(`it is damaged: ${error.message}`);
+    if (isDecompressionError(error)) throw new InvalidArchive(`it is damaged: ${error.message}`);
     throw error;
   } finally {
     await bytes.cancel();
@@ -78,12 +79,23 @@ async function firstBytes(file: HostFile): Promise<Uint8Array> {
   }
 }
 
-function decompressed(file: HostFile): AsyncIterable<Uint8Array> {
+/** The content of a file without its compression, which may be in several members: parallel compressors write such. */
+async function decompressed(file: HostFile): Promise<AsyncIterable<Uint8Array>> {
+  // The web's DecompressionStream takes a single member only.
+  const [{ createGunzip }, { pipeline, Readable }] = await Promise.all([import("node:zlib"), import("node:stream")]);
   // A stream takes chunks ahead, which may be overwritten by the time that it reads them.
   const copies = async function* () {
     for await (const chunk of file.chunks()) yield chunk.slice();
   };
-  return ReadableStream.from(copies()).pipeThrough(new DecompressionStream("gzip"));
+  const gunzip = createGunzip({ chunkSize: CHUNK_BYTES });
+  // Whoever reads from the decompressor gets its errors, and those of the file.
+  pipeline(Readable.from(copies()), gunzip, () => {});
+  return gunzip;
+}
+
+/** Whether an error is one of the decompressor, and not of what it reads from. */
+function isDecompressionError(error: unknown): error is Error {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("Z_");
 }
 
 /** Reads a number of bytes at a time, whatever the size of the chunks. */

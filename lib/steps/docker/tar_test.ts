@@ -73,6 +73,18 @@ Deno.test("a size that is not a number is damage", async () => {
   }
 });
 
+// Parallel compressors write many members, one after the other, and `docker load` takes them.
+Deno.test("an archive that is compressed in several members is read as one", async () => {
+  const gzip = (bytes: Uint8Array<ArrayBuffer>) =>
+    new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"))).bytes();
+  const archive = tar([{ name: "layer.tar", content: "x".repeat(3_000_000) }, LAST]);
+  const members = await Promise.all([archive.slice(0, 700), archive.slice(700)].map(gzip));
+  const files = await read(await new Blob(members).bytes());
+  assertEquals(files.map(([name]) => name), ["layer.tar", "manifest.json"]);
+  const truncated = await gzip(archive);
+  await assertRejects(() => read(truncated.slice(0, -600)), InvalidArchive, "it is damaged: ");
+});
+
 Deno.test("a record without a value leaves the header's own", async () => {
   const archive = tar([{ name: "x", content: record("size", "") + record("path", ""), kind: "x" }, LAST]);
   assertEquals(await read(archive), [["manifest.json", "[]"]]);
