@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { imageArchive } from "../hosts/simulated/docker/images.ts";
+import { imageArchive } from "../hosts/simulated/docker/archive.ts";
 import type { KnownImage } from "../hosts/simulated/docker/registry.ts";
 import { type TestHost, testOnHost, type TestRun } from "../support/test_host.ts";
 
@@ -14,7 +14,6 @@ const DOCKER = "/var/lib/docker";
 function app(more: Partial<KnownImage> = {}): KnownImage {
   return {
     created: "2025-09-01T00:00:00Z",
-    size: 10_000_000,
     config: { Env: ["PATH=/bin"], Entrypoint: ["/app"] },
     behaviour: {},
     ...more,
@@ -203,9 +202,8 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
 });
 
 testOnHost("containers with networks, health and files that they read, and without", async (testHost, t) => {
-  const behaviour = { health: { after: 300 } };
   await testHost.inside(`mkdir -p ${DOCKER} && cat >${DOCKER}/registry.json <<'END'
-${JSON.stringify({ images: { "app:1": app({ behaviour }) } })}
+${JSON.stringify({ images: { "app:1": app() } })}
 END`);
   const setup = (content: string, more = "") =>
     testHost.setup(`
