@@ -352,7 +352,10 @@ END
     assertEquals([code, stderr], [0, ""]);
     const closed = await testHost.run(testHost.setup(setups.closedPort));
     assertEquals(closed.code, 5);
-    assertStringIncludes(closed.stderr, "Timed out after 300 ms waiting for port 9444 to be open; last seen: nothing listens");
+    assertStringIncludes(
+      closed.stderr,
+      "Timed out after 300 ms waiting for port 9444 to be open; last seen: nothing listens",
+    );
   });
 
   await t.step("a unit that has failed ends every wait for it at once", async () => {
