@@ -1,9 +1,9 @@
 /**
  * The one import of a setup.
  *
- * What describes a step, such as `file(…)`, throws a `TypeError` at once for what cannot be meant, and touches nothing; `ensure` makes
- * it true. A step that cannot be made true ends the run with exit code 4, one whose time is up with 5. Each says what it makes true,
- * what else is an error, its bounds and its defaults.
+ * What describes a step, such as `file(…)`, throws a `TypeError` at once for what cannot be meant, and touches nothing;
+ * `ensure` makes it true. A step that cannot be made true ends the run with exit code 4, one whose time is up with 5.
+ * Each says what it makes true, what else is an error, its bounds and its defaults.
  *
  * @example
  * ```ts
@@ -25,7 +25,7 @@ export { type HostNeeds, type Setup, setup, type SetupContext } from "./run/setu
 export type { ContainerConfig, HypervisorConfig } from "./run/configuration.ts";
 // Only a type: a secret that the run's own function has read is the only one that the log knows to conceal.
 export type { Secret } from "./secret.ts";
-export { type Script, sh, type ShellValue } from "./shell.ts";
+export { type Script, type ShellValue, shOfSetup as sh } from "./shell.ts";
 export type { Duration } from "./time.ts";
 
 // What must be true.
@@ -55,5 +55,13 @@ export { unitActive } from "./steps/unit_active.ts";
 export type { CommandOptions, Container, ContainerReader, Output } from "./container/container.ts";
 export type { PathChange, Reading, Step, Writing } from "./step.ts";
 export type { Difference } from "./events.ts";
-export type { Host, HostFile, HostReader, HttpReply, RequestOptions } from "./host/host.ts";
+export type {
+  ContainerChange,
+  FolderEntry,
+  Host,
+  HostFile,
+  HostReader,
+  HttpReply,
+  RequestOptions,
+} from "./host/host.ts";
 export type { PctResult } from "./container/pct.ts";

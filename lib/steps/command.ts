@@ -174,7 +174,7 @@ async function isYes(container: ContainerReader, guard: Script, wanted: Wanted):
   // What comes before the guard can fail with any exit code: a word tells whether the guard itself was run.
   const begun = directory === undefined ? [] : [sh`echo begun`];
   const whole = lines(...preamble, ...begun, guard);
-  const output = await container.read(new Script(whole.text, guard.display), { ...userOf(wanted), codes: "any" });
+  const output = await container.read(whole.shownAs(guard.display), { ...userOf(wanted), codes: "any" });
   if (begun.length > 0 && !output.text.startsWith("begun")) {
     const said = output.errorText.split("\n").at(-1) || `exit code ${output.code}`;
     throw new Failure(

@@ -20,7 +20,7 @@ Deno.test("a host command runs when its guard says so, and its guard has to hold
   assertEquals((await ensure(step, container, { host: host([1, 0]) })).outcome, "changed");
   assertStringIncludes(
     (await assertRejects(() => ensure(step, container, { host: host([1, 1]) }), StepFailed)).message,
-    "still not so",
+    "still different",
   );
   assertStringIncludes(
     (await assertRejects(() => ensure(step, container, { host: host([1], 3) }), StepFailed)).message,

@@ -2,7 +2,8 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import { ensure, StubContainer } from "../../tests/support/stubs.ts";
 import { testInFolder } from "../../tests/support/local_shell.ts";
 import { StepFailed } from "../engine.ts";
-import { type Host, thisHost } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
+import { thisHost } from "../host/this_host.ts";
 import { Pct } from "../container/pct.ts";
 import { hostBlock, hostFile } from "./host_file.ts";
 

@@ -109,7 +109,7 @@ else exit 127; fi`;
 ${request}
 } 2>&1 >&3 | cat >&2; } 3>&1 | head -c ${MAX_BODY_BYTES}`,
   );
-  return new Script(whole.text, request.display);
+  return whole.shownAs(request.display);
 }
 
 /** What a request printed until it ended or timed out. Throws if it timed out without any answer. */

@@ -70,7 +70,7 @@ function listeningInside(number: number, options: WaitOptions): Step {
 function reachableFromHost(number: number, address: string, options: WaitOptions): Step {
   const what = `port ${number} of ${address}`;
   return waitStep({ title: `${what} accepts the host`, what, to: "open" }, options, async ({ host }) => {
-    const why = await host.connects(address, number, CONNECT_TIMEOUT_MS);
+    const why = await host.connectError(address, number, CONNECT_TIMEOUT_MS);
     return { holds: why === undefined, seen: why ?? "open" };
   });
 }

@@ -5,12 +5,12 @@ import { port } from "./port.ts";
 Deno.test("a port is looked at inside as a socket that listens, or connected to from the host", async () => {
   const asked: unknown[] = [];
   const answers = ["Connection refused", undefined];
-  const connects = (...question: unknown[]) => {
+  const connectError = (...question: unknown[]) => {
     asked.push(question.slice(0, 2));
     return Promise.resolve(answers.shift());
   };
   const step = port(22, { from: "host", address: "10.0.0.9" });
-  assertEquals((await ensure(step, new StubContainer(), { host: { connects } })).outcome, "changed");
+  assertEquals((await ensure(step, new StubContainer(), { host: { connectError } })).outcome, "changed");
   assertEquals(asked, [["10.0.0.9", 22], ["10.0.0.9", 22]]);
 });
 

@@ -191,7 +191,7 @@ ${command} || exit
 ${writeMarker(await markerOf(title), sh`echo ${digest}`)}`;
   const output = await container.write(
     // How the script got into its place is of no interest in a failure.
-    new Script(whole.text, command.display),
+    whole.shownAs(command.display),
     { stdin: content, codes: "any", ...(timeout === undefined ? {} : { timeout }) },
   );
   if (output.code !== 0) throw failureOf(output, `Script failed with exit code ${output.code}`);

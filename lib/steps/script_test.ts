@@ -170,7 +170,7 @@ testScript("a script that did not arrive whole is not run", async ({ folder, she
 
 testScript("a script that changes its own inputs never settles, which is an error", async ({ folder, shell }) => {
   const spec = { content: `echo more >>${folder}/log`, inputs: [`${folder}/log`] };
-  await assertRejects(() => take("loop", spec, shell), StepFailed, "still not so");
+  await assertRejects(() => take("loop", spec, shell), StepFailed, "still different");
 });
 
 // Every secret travels on stdin, and a plain hash of one could be looked up.

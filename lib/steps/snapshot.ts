@@ -144,7 +144,7 @@ async function start(at: Writing, within: number): Promise<void> {
 }
 
 async function statusOf(host: Reading["host"]): Promise<string> {
-  const result = await host.pctStatus();
+  const result = await host.containerStatus();
   const status = /^status: (\w+)$/m.exec(result.stdout)?.[1];
   if (result.code !== 0 || status === undefined) throw failureOfPct("status", result);
   return status;
@@ -168,14 +168,14 @@ async function readinessOf({ container }: Reading): Promise<string> {
 /** Runs a `pct` command that needs the container's lock, and runs it again while somebody else holds the lock. */
 async function pct(
   at: Writing,
-  subcommand: Parameters<Writing["host"]["pctWrite"]>[0],
+  subcommand: Parameters<Writing["host"]["changeContainer"]>[0],
   args: readonly string[],
   within: number,
 ): Promise<void> {
-  let last = await at.host.pctWrite(subcommand, args, within);
+  let last = await at.host.changeContainer(subcommand, args, within);
   const unlocked: Poll<PctResult> = {
     subject: `the lock of the container, for "pct ${subcommand}"`,
-    look: async () => last = await at.host.pctWrite(subcommand, args, within),
+    look: async () => last = await at.host.changeContainer(subcommand, args, within),
     isDone: ({ code, stderr }) => code === 0 || !isLocked(stderr),
     describe: ({ stderr }) => stderr.trim(),
     // To give up on a `pct` that is at work would mean to start the next one beside it.

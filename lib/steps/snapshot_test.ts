@@ -18,8 +18,8 @@ function proxmox(names: string[], refusals: Record<string, (string | undefined)[
   const result = (code: number, stdout = "", stderr = ""): Promise<PctResult> =>
     Promise.resolve({ code, stdout, stderr });
   const host: Partial<Host> = {
-    pctStatus: () => result(0, `status: ${state.running ? "running" : "stopped"}\n`),
-    pctWrite(subcommand, args) {
+    containerStatus: () => result(0, `status: ${state.running ? "running" : "stopped"}\n`),
+    changeContainer(subcommand, args) {
       calls.push([subcommand, ...args].join(" "));
       const refusal = refusals[subcommand]?.shift();
       if (refusal !== undefined) return result(255, "", `${refusal}\n`);
@@ -121,17 +121,17 @@ Deno.test("a stop that was only queued is waited for, and taken back where it do
   const queue = (stops: boolean) => {
     const { host, calls, state, names } = proxmox([]);
     let looks = 0;
-    const pctWrite: Host["pctWrite"] = (subcommand, args, timeout) => {
-      if (subcommand === "snapshot") return host.pctWrite!(subcommand, args, timeout);
+    const changeContainer: Host["changeContainer"] = (subcommand, args, timeout) => {
+      if (subcommand === "snapshot") return host.changeContainer!(subcommand, args, timeout);
       calls.push(subcommand);
       if (subcommand === "start") state.running = true;
       return Promise.resolve({ code: 0, stdout: `Requesting HA ${subcommand} for CT 901\n`, stderr: "" });
     };
-    const pctStatus = () => {
+    const containerStatus = () => {
       if (stops && ++looks === 3) state.running = false;
-      return host.pctStatus!();
+      return host.containerStatus!();
     };
-    return { host: { ...host, pctStatus, pctWrite }, calls, state, names };
+    return { host: { ...host, containerStatus, changeContainer }, calls, state, names };
   };
   const later = queue(true);
   assertEquals((await ensure(snapshot("base"), ready(), { host: later.host })).outcome, "changed");

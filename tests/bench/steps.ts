@@ -8,7 +8,7 @@ import type { Bench } from "./bench.ts";
 import { BenchHost, folder, PCT, type Program } from "./bench_host.ts";
 import { timed } from "./measure.ts";
 import { buildForms } from "./ours.ts";
-import { inventory } from "./twenty_steps.ts";
+import { inventory } from "./setups/twenty_steps.ts";
 
 /** How many of the twenty steps have something to change in a first run: the others wait for what these start. */
 const CHANGES = 15;
@@ -59,7 +59,7 @@ interface Row {
 /** Measures the twenty steps, and makes sure with each run that all programs do the same with them. */
 export async function twentySteps({ report, runs, few, work, say }: Bench): Promise<void> {
   say("twenty steps: building");
-  const forms = await buildForms(work, "twenty_steps.ts", inventory);
+  const forms = await buildForms(work, inventory);
   const ours: Contender = { name: "ours", ...(forms.script), changed: /: Step \d+: .*: changed \(/g };
   const ansible = await exists(ANSIBLE.argv[0]) ? [ANSIBLE] : [];
   if (ansible.length === 0) say("Ansible is left out, as it is not here: apt-get install ansible-core");

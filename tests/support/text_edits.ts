@@ -24,7 +24,7 @@ export async function edited(step: Step<unknown>, text: string): Promise<string 
     on("stat -c", `file 00 640 7 8 ${new TextEncoder().encode(text).length}\n${text}`),
   );
   // It is looked at again, and the stub has not changed.
-  await assertRejects(() => ensure(step, writing), StepFailed, "still not so");
+  await assertRejects(() => ensure(step, writing), StepFailed, "still different");
   assert(writing.writes[0]!.includes("chown 7:8") && writing.writes[0]!.includes("chmod 640"));
   return writing.inputs[0];
 }

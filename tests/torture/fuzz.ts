@@ -5,25 +5,24 @@
  * @module
  */
 
-import { failureOf, Output, PctContainer } from "../../lib/container/container.ts";
+import { concat } from "../../lib/bytes.ts";
+import { PctContainer } from "../../lib/container/connection.ts";
+import { failureOf, Output } from "../../lib/container/container.ts";
 import { readJson } from "../../lib/run/configuration.ts";
 import { Engine } from "../../lib/engine.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { thisHost } from "../../lib/host/host.ts";
+import { thisHost } from "../../lib/host/this_host.ts";
 import { main } from "../../lib/run/main.ts";
-import { openLogFile } from "../../lib/log/log.ts";
+import { openLogFile } from "../../lib/log/file.ts";
 import { Pct } from "../../lib/container/pct.ts";
 import { type Setup, setup } from "../../lib/run/setup.ts";
 import { sh } from "../../lib/shell.ts";
-import { concat } from "../../lib/steps/support/transfer.ts";
 import { file } from "../../lib/steps/file.ts";
 import { line } from "../../lib/steps/line.ts";
-import { generator } from "../support/fleet.ts";
+import { type Random, randomFrom } from "../support/random.ts";
 import { on, StubContainer, type StubOptions, type StubRun, stubSystem } from "../support/stubs.ts";
 import { skipReason, TestHost } from "../support/test_host.ts";
 import type { Failed, Report } from "./result.ts";
-
-type Random = (below: number) => number;
 
 /** What a kind of case works with. */
 interface Given {
@@ -65,7 +64,7 @@ export async function fuzz(report: Report, seed: number, cases: number, onHost =
     };
     try {
       const tried = attempt === files ? onHost : cases;
-      const ended = await attempt({ cases: tried, random: generator(seed), folder, canary, fail });
+      const ended = await attempt({ cases: tried, random: randomFrom(seed), folder, canary, fail });
       if (await exists(canary)) fail(kind, "A shell ran some of the input");
       report({ part: "fuzz", kind, tried, ended, failures });
     } finally {
@@ -577,7 +576,7 @@ const BATCH = 240;
 
 async function files({ cases, random, fail }: Given): Promise<string> {
   await using testHost = await TestHost.begin();
-  const pct = new Pct(`${testHost.host.stateDirectory}/pct`);
+  const pct = new Pct(testHost.host.pct);
   const lanes = Array.from({ length: Math.min(LANES, cases) }, () => {
     const container = new PctContainer(pct, testHost.ctid);
     return { container, engine: engineOf(container, pct) };

@@ -5,7 +5,8 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { project, TestHost } from "../support/test_host.ts";
+import { setupFile } from "../../bin/setups.ts";
+import { TestHost } from "../support/test_host.ts";
 import type { Failed, Report } from "./result.ts";
 
 const RUNS = 20;
@@ -17,7 +18,7 @@ export async function together(report: Report): Promise<void> {
   const { host } = testHost;
   await host.addContainer({ ctid: 902, hostname: "GPUtemplate", ip: "10.0.0.98" });
   const run = async (ctid: number) => {
-    const args = await testHost.deno(`${project}setups/${ctid}.ts`);
+    const args = await testHost.denoArguments(setupFile(ctid));
     const started = performance.now();
     const child = host.command(Deno.execPath(), [...args, String(ctid)], {
       stdin: "null",

@@ -20,7 +20,15 @@ export interface ArchivedImage {
    */
   readonly ids: readonly string[];
   /** What identifies it where the archive has no manifest, such as one that `docker save` wrote before Docker 25. */
-  readonly legacy?: { readonly layers: readonly string[]; readonly config: ImageConfig };
+  readonly legacy?: LegacyIdentity;
+}
+
+/** What an image without a manifest is compared by. */
+export interface LegacyIdentity {
+  /** The digests of its layers, uncompressed. */
+  readonly layers: readonly string[];
+  /** What it gives to its containers. */
+  readonly config: ImageConfig;
 }
 
 /** What is in an archive. */
@@ -98,16 +106,18 @@ class MetadataFiles {
       this.#items().map(async ({ Config, RepoTags }) => {
         const id = await this.#digestOf(Config);
         const own = manifests.filter(({ configs }) => configs.includes(id));
-        const { config, rootfs } = own.length > 0
-          ? {}
-          : this.#json(Config, isConfigFile, "the configuration of an image");
         return {
           names: (RepoTags ?? []).map(familiarName),
           ids: [...new Set([id, ...own.flatMap(({ digests }) => digests)])],
-          ...(own.length > 0 ? {} : { legacy: { layers: rootfs?.diff_ids ?? [], config: config ?? {} } }),
+          ...(own.length > 0 ? {} : { legacy: this.#legacyIdentity(Config) }),
         };
       }),
     );
+  }
+
+  #legacyIdentity(configName: string): LegacyIdentity {
+    const { config, rootfs } = this.#json(configName, isConfigFile, "the configuration of an image");
+    return { layers: rootfs?.diff_ids ?? [], config: config ?? {} };
   }
 
   #ociImages(): ArchivedImage[] {

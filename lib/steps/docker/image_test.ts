@@ -34,7 +34,7 @@ Deno.test("an image is pulled where it is missing, and left alone where it is th
   // Exit code 0 and no image is a failure.
   docker.images.clear();
   const idle = new StubContainer(on("docker pull", "Done"), docker.rule);
-  await assertRejects(() => ensure(image("app:2"), idle), StepFailed, "still not so: image: app:2");
+  await assertRejects(() => ensure(image("app:2"), idle), StepFailed, "still different: image: app:2");
 });
 
 Deno.test("a failure of the network that may pass is tried again, after a longer delay each time", async () => {

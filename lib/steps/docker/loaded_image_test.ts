@@ -83,7 +83,7 @@ Deno.test("an image takes its name back from another one; one that is there unde
 
   const wrong = engineWith([other], { loads: [{ Id: id, RepoTags: [] }] }).stub;
   // As an engine does that has taken the image, and lost the name to somebody else.
-  await assertRejects(() => ensure(loadedImage("app:1", SPEC), wrong, options), StepFailed, "still not so");
+  await assertRejects(() => ensure(loadedImage("app:1", SPEC), wrong, options), StepFailed, "still different");
 
   const known = engineWith([other, { Id: id, RepoTags: [] }]).stub;
   const { outcome, differences } = await ensure(loadedImage("app:1", SPEC), known, options);

@@ -52,14 +52,14 @@ export async function waitUntilRunning(at: Writing, { name, startTimeoutMs }: De
 }
 
 /** Why a container that was started will not run, to follow its name; `undefined` while there is hope. */
-function whyNotRunning(info: ContainerInfo, restartsBefore: number): string | undefined {
-  const { Status, Running, ExitCode, Error, Health } = info.State;
-  if (info.RestartCount > restartsBefore || Status === "restarting") {
-    return `keeps restarting, last with exit code ${ExitCode}`;
+function whyNotRunning({ State, RestartCount }: ContainerInfo, restartsBefore: number): string | undefined {
+  const { Status, Running, Health } = State;
+  if (RestartCount > restartsBefore || Status === "restarting") {
+    return `keeps restarting, last with exit code ${State.ExitCode}`;
   }
-  if (!Running) return `ended with exit code ${ExitCode}${Error ? `: ${Error}` : ""}`;
-  if (healthStatus(info) !== "unhealthy") return undefined;
-  return `is unhealthy: ${Health?.Log?.at(-1)?.Output?.trim() ?? "its health check fails"}`;
+  if (!Running) return `ended with exit code ${State.ExitCode}${State.Error ? `: ${State.Error}` : ""}`;
+  if (Health?.Status !== "unhealthy") return undefined;
+  return `is unhealthy: ${Health.Log?.at(-1)?.Output?.trim() ?? "its health check fails"}`;
 }
 
 async function failureWithLog(
@@ -90,10 +90,10 @@ export function running(name: string): Alive {
     async whyGone({ container }) {
       const info = await inspectContainer(container, name);
       if (!info) return `there is no container "${name}"`;
-      const { Status, ExitCode, Running } = info.State;
+      const { Status, Running } = info.State;
       if (Running || Status === "restarting" || Status === "created") return undefined;
       const log = await container.read(sh`docker logs --tail ${MAX_GONE_LOG_LINES} ${name} 2>&1`, { codes: "any" });
-      return `the container "${name}" ended with exit code ${ExitCode}${
+      return `the container "${name}" ended with exit code ${info.State.ExitCode}${
         log.text === "" ? "" : `, and its log ends with:\n${log.text}`
       }`;
     },

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { concat } from "../../bytes.ts";
 import { failureOf } from "../../container/container.ts";
 import type { Reading, Writing } from "../../step.ts";
 import { ExitCode, Failure } from "../../errors.ts";
@@ -186,17 +187,6 @@ async function bytesOf(source: Source): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of source.chunks()) chunks.push(chunk.slice());
   return concat(chunks);
-}
-
-/** A new array with all the parts, one after the other. */
-export function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
 
 /**

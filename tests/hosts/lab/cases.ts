@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CannotRunHere } from "./lab_host.ts";
+import { CannotRunHere } from "../host.ts";
 
 /** What became of one case: a test, or a step of a test that has steps. */
 export interface CaseResult {

@@ -6,27 +6,27 @@
  */
 
 import { fileURLToPath } from "node:url";
-import type { ContainerToCreate, Fault, ProxmoxHost, Result, RunOptions } from "../host.ts";
+import { fleet } from "../fleet.ts";
+import {
+  CannotRunHere,
+  type ContainerToCreate,
+  type Fault,
+  type ProxmoxHost,
+  type Result,
+  type RunOptions,
+  UNTIL_SERVICES_RUN,
+} from "../host.ts";
 import { SimulatedHost } from "../simulated/simulated_host.ts";
 
 const scripts = fileURLToPath(new URL(".", import.meta.url));
 
-/** Something that the lab does not have, with the reason. */
-export class CannotRunHere extends Error {
-  override readonly name = "CannotRunHere";
-}
-
 /** The faults that the lab's `pct` has, too; the others would have a real `pct` lie. */
 const FAULTS: readonly Fault[] = ["ha-managed", "latency", "lock-wait", "small-disk"];
-
-/** A script that waits inside until all services of a container that was started run, and fails where one does not. */
-export const UNTIL_SERVICES_RUN = `i=0
-until s=$(systemctl is-system-running 2>&1) || [ "$s" = degraded ] || [ $i = 600 ]; do sleep 0.05; i=$((i+1)); done
-[ "$s" = running ] || { echo "it is $s"; systemctl --failed; exit 1; } >&2`;
 
 /** A host of the lab that runs. */
 export class LabHost implements ProxmoxHost {
   readonly stateDirectory: string;
+  readonly pct: string;
   readonly etc: string;
   readonly logFile: string;
   readonly #host: SimulatedHost;
@@ -34,6 +34,7 @@ export class LabHost implements ProxmoxHost {
   private constructor(host: SimulatedHost) {
     this.#host = host;
     this.stateDirectory = host.stateDirectory;
+    this.pct = host.pct;
     this.etc = host.etc;
     this.logFile = host.logFile;
   }
@@ -69,6 +70,10 @@ export class LabHost implements ProxmoxHost {
     await SimulatedHost.reset(directory);
   }
 
+  outside(path: string): string {
+    return this.#host.outside(path);
+  }
+
   command(program: string, args?: readonly string[], options?: Deno.CommandOptions): Deno.Command {
     return this.#host.command(program, args, options);
   }
@@ -79,6 +84,9 @@ export class LabHost implements ProxmoxHost {
 
   /** Creates a container, and starts it unless it is to be stopped; its services run when this returns. */
   async addContainer({ ctid, hostname, ip = "", running = true }: ContainerToCreate): Promise<void> {
+    if ((await fleet()).some((container) => container.ctid === ctid && container.hasGpus)) {
+      throw new CannotRunHere("there is no GPU");
+    }
     await this.#must(`${scripts}create-container`, [String(ctid), hostname, ip]);
     if (!running) return;
     await this.#must("/usr/sbin/pct", ["start", String(ctid)]);

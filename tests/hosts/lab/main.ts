@@ -1,11 +1,11 @@
 /**
- * Runs the end-to-end cases on hosts with real LXC containers, prints what became of each, and takes everything down again.
+ * Runs the cases on hosts with real LXC containers, prints what became of each, and takes everything down again.
  *
  *     deno task lab [--state DIR] [--keep] [FILE…]
  *     deno task lab [--state DIR] --down
  *
- * All of it, tests, hosts and containers, lives in one pid namespace, whose end is theirs. `--keep` leaves a host with container 901
- * behind, `--down` ends that. Exit code 3: no lab can be made on this machine.
+ * All of it, tests, hosts and containers, lives in one pid namespace, and ends with that. `--keep` leaves a host with container 901
+ * behind, which `--down` ends. Exit code 3: no lab can be made on this machine.
  *
  * @module
  */
@@ -27,12 +27,11 @@ const CASES = [
   "tests/cases/docker_test.ts",
   "tests/cases/files_test.ts",
   "tests/cases/host_test.ts",
+  "tests/cases/orchestrator_test.ts",
   "tests/cases/system_test.ts",
 ];
 /** What the two are compared by. */
 const COMPARISONS = ["tests/hosts/lab/comparison.ts"];
-
-const PERMISSIONS = ["--allow-read", "--allow-write", "--allow-run"];
 
 /** Where the lab is kept. */
 export const LAB = `${project}.lab`;
@@ -44,7 +43,7 @@ export async function buildLab(state: string): Promise<string | undefined> {
   const { code, stdout } = await new Deno.Command(`${own}build`, { args: [state], stderr: "inherit" }).output();
   if (code !== 0) return new TextDecoder().decode(stdout).trim() || `build exited with ${code}`;
   const make = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-config", ...PERMISSIONS, `${own}network.ts`, "make", state],
+    args: ["run", "--quiet", "--no-config", "-A", `${own}network.ts`, "make", state],
     stdout: "null",
     stderr: "piped",
   }).output();
@@ -52,8 +51,8 @@ export async function buildLab(state: string): Promise<string | undefined> {
 }
 
 /**
- * Runs Deno, for which hosts are the lab's, below an init that reaps what is left to it, whose end is everybody's, and which ends with
- * this process. Gives its exit code.
+ * Runs a Deno for which the hosts are those of the lab, and gives its exit code. It runs below an init of its own, which reaps what is
+ * left to it and ends with this process; with it ends everything that was started.
  */
 export async function runInLab(state: string, subcommand: string, args: readonly string[]): Promise<number> {
   const init = 'exec 3<&0 </dev/null; "$@" 3<&- & child=$!; { read -r _ <&3; kill -KILL $child; } & wait $child';
@@ -63,9 +62,7 @@ export async function runInLab(state: string, subcommand: string, args: readonly
   const child = new Deno.Command("unshare", {
     args: [
       ...["--pid", "--fork", "--kill-child", "--mount-proc", "--", "bash", "-c", init, "lab-init"],
-      ...[Deno.execPath(), subcommand, "--no-check", "--no-prompt"],
-      ...[...PERMISSIONS, "--allow-env", "--allow-net", "--allow-sys=loadavg"],
-      ...[...await importArguments(), ...args],
+      ...[Deno.execPath(), subcommand, "--no-check", "-A", ...await importArguments(), ...args],
     ],
     cwd: project,
     env: { PHOENIX_LAB: state, DENO_JOBS: "2", TMPDIR: temporary },
@@ -77,7 +74,7 @@ export async function runInLab(state: string, subcommand: string, args: readonly
   return code;
 }
 
-/** What hosts leave behind: their files, and the folders in which the kernel kept account of their containers. */
+/** Removes what hosts leave behind: their files, and the folders in which the kernel kept account of their containers. */
 async function removeAll(temporary: string): Promise<void> {
   await Deno.remove(temporary, { recursive: true }).catch(() => {});
   await new Deno.Command("find", {
@@ -89,6 +86,7 @@ async function removeAll(temporary: string): Promise<void> {
   }).output();
 }
 
+/** What became of the cases in the last run of the lab. */
 async function results(state: string): Promise<CaseResult[]> {
   const text = await Deno.readTextFile(resultsFile(state)).catch(() => "");
   const all: CaseResult[] = text.split("\n").slice(0, -1).map((line) => JSON.parse(line));

@@ -83,7 +83,7 @@ class Engine {
   /** Waits until a condition is met; the deadline only ends a test that hangs. */
   async until(what: string, condition: () => Promise<boolean>): Promise<void> {
     for (const end = Date.now() + 10_000; !await condition(); await new Promise((resolve) => setTimeout(resolve, 20))) {
-      assert(Date.now() < end, `still not so: ${what}`);
+      assert(Date.now() < end, `still different: ${what}`);
     }
   }
 

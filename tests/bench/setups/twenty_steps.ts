@@ -1,4 +1,4 @@
-// The benchmark's workload as a setup: twenty mixed steps. `twenty_steps.sh` and `twenty_steps.yml` make the same things true.
+// The benchmark's workload as a setup: twenty mixed steps. `../twenty_steps.sh` and `../twenty_steps.yml` make the same things true.
 import {
   absent,
   command,
@@ -15,7 +15,7 @@ import {
   setup,
   sh,
   unitActive,
-} from "../../lib/mod.ts";
+} from "../../../lib/mod.ts";
 
 export const inventory = setup(901, "Portainer", async ({ ensure }) => {
   await ensure(packages(["curl", "jq", "rsync"]));

@@ -1,5 +1,5 @@
 // Copies one host file into the container.
-import { file, main, setup } from "../../lib/mod.ts";
+import { file, main, setup } from "../../../lib/mod.ts";
 
 const needs = { environment: ["PHOENIX_BENCH_FILE"], reads: ["/tmp"] };
 

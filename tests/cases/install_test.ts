@@ -1,39 +1,38 @@
+/**
+ * `deno task install` on a host: what it places where, what it leaves alone, and what it says of it.
+ *
+ * @module
+ */
+
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { SimulatedHost } from "../tests/hosts/simulated/simulated_host.ts";
-import { project, skipReason } from "../tests/support/test_host.ts";
-import { build } from "./compile.ts";
+import { build } from "../../bin/compile.ts";
+import type { ProxmoxHost } from "../hosts/host.ts";
+import { writeSetup } from "../support/setup_file.ts";
+import { beginHost, project, testWithHosts } from "../support/test_host.ts";
+import { empty } from "./setups/install.ts";
 
 const BIN = "/usr/local/phoenix_hypervisor/bin";
-const permissions = "--allow-read --allow-write --allow-run --allow-net --allow-env=PHOENIX_IMPORTS,JSR_URL,INIT_CWD " +
-  "--allow-sys=uid";
 
 /** A host for files to be installed on, and built files; its containers do not matter. */
 class Place implements AsyncDisposable {
-  private constructor(readonly host: SimulatedHost, readonly built: string) {}
+  private constructor(readonly host: ProxmoxHost, readonly built: string) {}
 
   static async make(): Promise<Place> {
-    const host = await SimulatedHost.temporary({ containers: [] });
+    const host = await beginHost([]);
     await host.run("/bin/ln", ["-sfn", Deno.execPath(), "/usr/local/bin/deno"]);
     const built = `${host.stateDirectory}/built`;
     await Deno.mkdir(built);
     const names = { 901: "Portainer", 902: "GPUtemplate", 907: "unknown" };
-    const sources = Object.entries(names).map(([ctid, name]) => {
-      const source = `${host.stateDirectory}/${ctid}.ts`;
-      Deno.writeTextFileSync(
-        source,
-        `import { main, setup } from "${project}lib/mod.ts";
-export const it = setup(${ctid}, "${name}", async () => {});
-if (import.meta.main) await main(it);`,
-      );
-      return source;
-    });
+    const sources = await Promise.all(
+      Object.entries(names).map(([ctid, name]) => writeSetup(host.stateDirectory, empty, Number(ctid), name)),
+    );
     await build(sources, built, { form: "script" });
     return new Place(host, built);
   }
 
   /** The task, as `deno.json` runs it. */
   command(...args: string[]): [string, ...string[]] {
-    const deno = ["run", "--quiet", "--no-prompt", ...permissions.split(" "), `${project}bin/install.ts`];
+    const deno = ["run", "--quiet", "-A", `${project}bin/install.ts`];
     return [Deno.execPath(), ...deno, ...args];
   }
 
@@ -160,7 +159,7 @@ cases["leaves alone what is not its own"] = async (place, t) => {
         assertEquals(code, 1);
         assertMatch(
           stderr,
-          /^901 {2}failed: ".*901(\.sh)?" is somebody's own .*: look at it, and move it away first\n$/,
+          /^901 {2}failed: Cannot replace or remove ".*901(\.sh)?" as it was not built by this project: look at it, and move it away first\n$/,
         );
         assertMatch(stdout, /^902 {2}(installed|removed)/, "the others are served");
         assertEquals(await place.on("stat -c '%n %i %Y' *901*"), before);
@@ -186,7 +185,7 @@ cases["replaces a file whole or not at all"] = async (place, t) => {
     assertEquals(code, 1);
     assertMatch(
       stderr,
-      /^901 {2}failed: Cannot use ".*": it was to say "phoenix_hypervisor_setup_901 .*" to --version/,
+      /^901 {2}failed: Cannot use ".*": expected it to answer --version with "phoenix_hypervisor_setup_901 .*", found "/,
     );
     assertEquals(await place.on("sha256sum *; ls -A"), right);
   });
@@ -252,14 +251,10 @@ cases["says what is wrong with the call"] = async (place, t) => {
   });
 };
 
-Deno.test({
-  name: `deno task install${skipReason === undefined ? "" : ` (${skipReason})`}`,
-  ignore: skipReason !== undefined,
-  async fn(t) {
-    await using place = await Place.make();
-    for (const [name, run] of Object.entries(cases)) {
-      await t.step(name, (t) => run(place, t));
-      await place.on("find . -mindepth 1 -delete");
-    }
-  },
+testWithHosts("deno task install", async (t) => {
+  await using place = await Place.make();
+  for (const [name, run] of Object.entries(cases)) {
+    await t.step(name, (t) => run(place, t));
+    await place.on("find . -mindepth 1 -delete");
+  }
 });
