@@ -30,9 +30,9 @@ testOnHost("commands: absent, right, wrong, and what they are run with", async (
       for (
         const line of [
           "/opt/key: present",
-          "not so yet: grep -q hello /opt/greeting",
+          '"grep -q hello /opt/greeting": fails -> succeeds',
           '"[ -e /opt/pending ]": succeeds -> fails',
-          'not so yet: [ "$(cat token)" = "$TOKEN" ]',
+          '"[ "$(cat token)" = "$TOKEN" ] && [ "$(id -un)" = daemon ] && [ -e report ]": fails -> succeeds',
           "always runs",
         ]
       ) {
@@ -139,12 +139,12 @@ testOnHost("the host's files, blocks and commands: absent, right, wrong", async 
     absent: ["rm -f 901.json names copy", [
       "file: 3 characters, mode 640",
       "+ 10.0.0.99 portainer",
-      `not so yet: /usr/bin/cmp -s ${names} ${copy}`,
+      `"/usr/bin/cmp -s ${names} ${copy}": fails -> succeeds`,
     ], block],
     wrong: [
       `echo [] >901.json; chmod 600 901.json; chmod 664 names; echo x >copy
       printf 'first\\n# BEGIN phoenix_setup 901\\nold\\n# END phoenix_setup 901\\nlast\\n# BEGIN phoenix_setup 902\\n# END phoenix_setup 902\\n' >names`,
-      ["content: 3 other characters", "mode: 600 -> 640", "- old", "+ 10.0.0.99 portainer", "not so yet: "],
+      ["content: 3 other characters", "mode: 600 -> 640", "- old", "+ 10.0.0.99 portainer", ": fails -> succeeds"],
       `first\n${block}last\n# BEGIN phoenix_setup 902\n# END phoenix_setup 902\n`,
     ],
   };
