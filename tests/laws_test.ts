@@ -21,7 +21,7 @@ const seed = Number(
 
 type StepFinished = RunEvent & { event: "step finished" };
 
-/** Runs the setup with JSON lines; all that it let out is kept for the law of secrets. */
+/** Runs the setup with JSON lines; all that it printed is kept for the law of secrets. */
 async function run(
   testHost: TestHost,
   emitted: string[],

@@ -1,5 +1,5 @@
 /**
- * A host file into the container.
+ * What it costs to bring a file of the host into the container.
  *
  * @module
  */

@@ -15,15 +15,19 @@ import type { Program } from "./bench_host.ts";
 
 /** How a setup is run: installed as one of the two forms, or from its source. */
 export interface Forms {
+  /** From its source. */
   readonly source: Program;
+  /** As a script that Deno runs. */
   readonly script: Program;
-  /** Missing where `denort` is not to be had. */
+  /** With Deno inside. Missing where `denort` is not to be had. */
   readonly executable?: Program;
 }
 
 const built = new Map<Setup, Promise<Forms>>();
 
-/** Builds a setup of container 901 into all forms that can be had here, in folders below `into`; once for all sections. */
+/**
+ * Builds a setup of container 901 into all forms that can be had here, in folders below `into`; once for all sections.
+ */
 export function buildForms(into: string, setup: Setup): Promise<Forms> {
   const forms = built.get(setup) ?? buildAll(into, setup);
   built.set(setup, forms);

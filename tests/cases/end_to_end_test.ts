@@ -249,7 +249,8 @@ testOnHost("a new container that does not run is undone", async (testHost) => {
   assertEquals(await testHost.inside("docker ps --format '{{.Names}}'"), "web");
 });
 
-// DESIGN 6: one run per container, by a lock that dies with its holder; DESIGN 2: signals end the run after cleaning up.
+// DESIGN 6: one run per container, by a lock that dies with its holder; DESIGN 2: signals end the run after cleaning
+// up.
 testOnHost("two runs at once, signals and kills", async (testHost, t) => {
   const setup = await testHost.setup(setups.slow);
   const start = async () => {
@@ -262,11 +263,11 @@ testOnHost("two runs at once, signals and kills", async (testHost, t) => {
   await t.step("the second one ends with exit code 6 and says who holds the container", async () => {
     const first = await start();
     const run = await testHost.run(setup);
+    first.kill("SIGTERM");
+    await first.output();
     await assertTranscript("held_by_another_run", run);
     assertEquals(run.code, 6);
     assertMatch(run.stderr, new RegExp(`another run holds it: process ${first.pid}, since \\d{4}-`));
-    first.kill("SIGTERM");
-    await first.output();
   });
 
   for (const [signal, expected] of [["SIGTERM", 143], ["SIGINT", 130], ["SIGHUP", 129]] as const) {

@@ -19,7 +19,10 @@ async function onHost(testHost: TestHost, name: string, content: string | Uint8A
   return path;
 }
 
-/** All that a step could have written: kinds, owners, modes, content; with other `traces` than none sizes, inodes and times, too. */
+/**
+ * All that a step could have written: kinds, owners, modes, content; with other `traces` than none sizes, inodes and
+ * times, too.
+ */
 function stateOf(testHost: TestHost, traces = "%s %i %T@"): Promise<string> {
   return testHost.inside(`list() { find /etc /opt /srv /root /tmp /var/lib -xdev ! -path '/etc/ssl/*' "$@"; }
     list -printf '%p %y %m %u %g %l ${traces}\\n' | sort; list -type f -exec sha256sum {} + | sort -k 2`);

@@ -13,7 +13,7 @@ import { empty } from "./setups/install.ts";
 
 const BIN = "/usr/local/phoenix_hypervisor/bin";
 
-/** A host for files to be installed on, and built files; its containers do not matter. */
+/** A host to install files on, and the files that were built for it. It has no containers. */
 class Place implements AsyncDisposable {
   private constructor(readonly host: ProxmoxHost, readonly built: string) {}
 

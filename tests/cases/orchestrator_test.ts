@@ -1,5 +1,6 @@
 /**
- * Built setups as the orchestrator meets them: found by name, run by name, judged by exit code; and what they are permitted.
+ * Built setups as the orchestrator meets them: found by name, run by name, judged by exit code; and what they are
+ * permitted.
  *
  * @module
  */

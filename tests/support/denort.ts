@@ -1,5 +1,6 @@
 /**
- * Where Deno's base binary `denort` is to be had, the tests of compiled executables run; elsewhere they are ignored, saying so.
+ * Where Deno's base binary `denort` is to be had, the tests of compiled executables run; elsewhere they are ignored,
+ * saying so.
  *
  * @module
  */

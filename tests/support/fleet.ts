@@ -84,7 +84,7 @@ async function secretsOf(testHost: TestHost): Promise<Map<string, string[]>> {
   return secrets;
 }
 
-/** The files with secrets of which something is in what runs printed, or in what else they let out. */
+/** The files with secrets of which something is in what runs printed, or in what else they left behind. */
 export async function leaksOf(testHost: TestHost, printed: readonly string[]): Promise<string[]> {
   const all = [...printed, await emittedBy(testHost.host)].join("\n");
   return [...await secretsOf(testHost)].filter(([, traces]) => traces.some((trace) => all.includes(trace)))

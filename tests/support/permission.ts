@@ -4,7 +4,10 @@
  * @module
  */
 
-/** Which of these permissions are not granted, as the end of a sentence: `needs --allow-run`; `undefined` where all of them are. */
+/**
+ * Which of these permissions are not granted, as the end of a sentence: `needs --allow-run`; `undefined` where all of
+ * them are.
+ */
 export function missingPermissions(permissions: readonly Deno.PermissionName[]): string | undefined {
   const missing = permissions.filter((name) => Deno.permissions.querySync({ name }).state !== "granted");
   return missing.length === 0 ? undefined : `needs ${missing.map((name) => `--allow-${name}`).join(" ")}`;

@@ -1,8 +1,8 @@
 /**
  * The setups of the tests as files that can be run.
  *
- * They are exported by modules in folders `setups` beside the tests, each as a setup or as a function that makes one of what JSON can
- * hold, so that a case can vary it. The type checker sees them, and the calls that vary them.
+ * They are exported by modules in folders `setups` beside the tests, each as a setup or as a function that makes one of
+ * what JSON can hold, so that a case can vary it. The type checker sees them, and the calls that vary them.
  *
  * @module
  */
@@ -20,8 +20,8 @@ const FOLDERS = ["../cases/setups/", "../torture/setups/", "../bench/setups/"].m
 );
 
 /**
- * Writes a file `<CTID>.ts` into `folder` that runs an exported setup, and gives its path. As with a setup of a user's, its first line
- * permits what the setup declares, and no more; it can be built, too.
+ * Writes a file `<CTID>.ts` into `folder` that runs an exported setup, and gives its path. As with a setup of a user's,
+ * its first line permits what the setup declares, and no more; it can be built, too.
  */
 export async function writeSetup<Arguments extends readonly unknown[]>(
   folder: string,

@@ -55,7 +55,10 @@ export async function beginHost(containers: readonly ContainerToCreate[]): Promi
   return lab ? await LabHost.begin(lab, containers) : await SimulatedHost.temporary({ containers });
 }
 
-/** What Deno needs in an environment that is empty otherwise, to find the project's imports where this process found them. */
+/**
+ * What Deno needs in an environment that is empty otherwise, to find the project's imports where this process found
+ * them.
+ */
 export function denoEnvironment(): Record<string, string> {
   const registries = ["JSR_URL", "NPM_CONFIG_REGISTRY"].map((name) => [name, Deno.env.get(name)]);
   return { DENO_DIR: denoCache(), ...Object.fromEntries(registries.filter(([, url]) => url !== undefined)) };
@@ -116,7 +119,10 @@ export class TestHost implements AsyncDisposable {
     return this.host.command(Deno.execPath(), args, { stdin: "null", stdout: output, stderr: output }).spawn();
   }
 
-  /** Runs a setup in check mode, and sees to it that it changes nothing, in the container or in these folders of the host. */
+  /**
+   * Runs a setup in check mode, and sees to it that it changes nothing, in the container or in these folders of the
+   * host.
+   */
   async check(setup: string | Promise<string>, ...folders: string[]): Promise<TestRun> {
     const file = await setup;
     const stamp = `${this.host.stateDirectory}/stamp`;
@@ -126,10 +132,13 @@ export class TestHost implements AsyncDisposable {
     return result;
   }
 
-  /** What was made, changed or removed since a file of the host was written. What the stand-ins keep for speed does not count. */
+  /**
+   * What was made, changed or removed since a file of the host was written. What the stand-ins keep for speed does not
+   * count.
+   */
   async #changedSince(stamp: string, folders: readonly string[]): Promise<string> {
-    // Of the container only its own layer: the machine's `/usr` below it is large, and nobody's to write. Of a folder, an overlay touches
-    // the attributes as it is looked into.
+    // Of the container only its own layer: the machine's `/usr` below it is large, and nobody's to write. Of a folder,
+    // an overlay touches the attributes as it is looked into.
     const script = `stamp=$0; cd "$1" && shift && find . "$@" -path ./var/cache/simulated -prune \\
       -o -type d -newer "$stamp" -print -o ! -type d -cnewer "$stamp" -print`;
     const args = ["-c", script, stamp, this.host.rootfs(this.ctid), ...folders];
@@ -179,7 +188,10 @@ export function outcomesOf(stdout: string): Record<string, string> {
   return Object.fromEntries([...stdout.matchAll(pattern)].map(([, title, outcome]) => [title!, outcome!]));
 }
 
-/** The titles of the steps that a run changed or, in check mode, would change, in their order. */
+/**
+ * The titles of the steps that were not unchanged, in their order: in a good run, those that it changed or would
+ * change.
+ */
 export function changesIn({ outcomes }: TestRun): string[] {
   return Object.entries(outcomes).filter(([, outcome]) => outcome !== "unchanged").map(([title]) => title);
 }
@@ -189,7 +201,10 @@ export function eventsOf(stdout: string): RunEvent[] {
   return stdout.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
 }
 
-/** Registers a test that boots hosts; it is ignored, saying why, where none can be simulated or `reason` tells another obstacle. */
+/**
+ * Registers a test that boots hosts. It is ignored, with `reason` in its name, unless that is `undefined`. Default:
+ * {@linkcode skipReason}.
+ */
 export function testWithHosts(
   name: string,
   fn: (t: Deno.TestContext) => Promise<void>,

@@ -1,8 +1,8 @@
 /**
- * Whole transcripts: all that a run prints and its exit code, compared with a file in `tests/cases/transcripts/`. What differs from run
- * to run stands there as a word in capitals, such as `TIME`.
+ * Whole transcripts: all that a run prints and its exit code, compared with a file in `tests/cases/transcripts/`. What
+ * differs from run to run stands there as a word in capitals, such as `TIME`.
  *
- * Where what is printed is to change, this writes the files anew, for the difference to be looked at:
+ * After a change of what is printed, write the files anew and look at the difference:
  *
  * ```sh
  * PHOENIX_UPDATE_TRANSCRIPTS=1 deno task test tests/cases/end_to_end_test.ts
@@ -18,7 +18,7 @@ import { project, type TestRun } from "./test_host.ts";
 const FOLDER = `${project}tests/cases/transcripts`;
 const UPDATE = "PHOENIX_UPDATE_TRANSCRIPTS";
 
-/** A part of a text that differs from run to run, all over it, and what stands for it. */
+/** A pattern for what differs from run to run, and the word that replaces it everywhere. */
 export type Replacement = readonly [pattern: RegExp | string, word: string];
 
 const DURATION = /\d+ ms|\d+\.\d s|\d+ min \d+ s|\d+ h \d+ min/.source;
@@ -50,8 +50,8 @@ export function transcriptOf(
 }
 
 /**
- * Makes sure that a run printed and ended with what is in the file `<name>.txt`. `replacements` are what else differs from run to run in
- * this one; they come last.
+ * Makes sure that a run printed and ended with what is in the file `<name>.txt`. `replacements` are what else differs
+ * from run to run in this one; they come last.
  */
 export async function assertTranscript(
   name: string,

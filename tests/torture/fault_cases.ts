@@ -12,7 +12,7 @@ const STOPPED = /The session with container 901 was lost/;
 
 /** The faults, one after the other: each leaves the host as the next one wants it. */
 export const FAULTS: readonly FaultCase[] = [
-  // --- pct status -----------------------------------------------------------------------------------------------------
+  // --- pct status ----------------------------------------------------------------------------------------------------
   { fault: "nothing", code: 0, sample: true },
   { fault: "pct status says nothing and exits with 0", set: { answers: "status 0" }, code: 1, says: /said nothing/ },
   {
@@ -61,7 +61,7 @@ export const FAULTS: readonly FaultCase[] = [
     says: /it lives on node \\"pve7\\"/,
   },
 
-  // --- pct exec -------------------------------------------------------------------------------------------------------
+  // --- pct exec ------------------------------------------------------------------------------------------------------
   { fault: "every pct takes half a second", set: { latency: 0.5 }, code: 0 },
   { fault: "an older pct has no --keep-env", set: { "keep-env-unknown": true }, code: 0 },
   {
@@ -147,7 +147,7 @@ export const FAULTS: readonly FaultCase[] = [
     says: STOPPED,
   },
 
-  // --- the run is held, and meanwhile ----------------------------------------------------------------------------------
+  // --- the run is held, and meanwhile --------------------------------------------------------------------------------
   ...(["SIGKILL", "SIGTERM"] as const).flatMap((signal): FaultCase[] => [
     {
       fault: `pct is killed by ${signal} while a step works`,
@@ -257,7 +257,7 @@ export const FAULTS: readonly FaultCase[] = [
     code: 0,
   },
 
-  // --- locks ----------------------------------------------------------------------------------------------------------
+  // --- locks ---------------------------------------------------------------------------------------------------------
   {
     fault: "a backup has locked the container and lets it run",
     before: (at) => at.configure(locked("backup")),
@@ -302,7 +302,7 @@ export const FAULTS: readonly FaultCase[] = [
     bound: 20,
   },
 
-  // --- snapshots ------------------------------------------------------------------------------------------------------
+  // --- snapshots -----------------------------------------------------------------------------------------------------
   { fault: "services come late after a snapshot", setup: patient, set: { "slow-services": 1 }, code: 0 },
   ...[
     "snapshot feature is not available",
@@ -379,7 +379,7 @@ export const FAULTS: readonly FaultCase[] = [
     bound: 20,
   },
 
-  // --- disks ----------------------------------------------------------------------------------------------------------
+  // --- disks ---------------------------------------------------------------------------------------------------------
   {
     fault: "the disk has no room for a large file",
     setup: onSmallDisk("x".repeat(3 << 20)),
@@ -428,7 +428,7 @@ async function nothingWritten(at: FaultHost): Promise<string | undefined> {
   return await at.inside("ls -A /srv") === "" ? undefined : "something was written into the other container";
 }
 
-/** A small disk with a file on it, and what else is to be there. */
+/** Gives the container a small disk with a file on it, and runs `fill` inside. */
 async function smallDisk(at: FaultHost, fill: string): Promise<void> {
   await at.host.setFault("small-disk", 1);
   await at.pct("stop", "901");
@@ -441,7 +441,10 @@ async function oldOneIsThere(at: FaultHost): Promise<string | undefined> {
   return found === "old\nfile" ? undefined : `the file that was there is now: ${found}`;
 }
 
-/** What happens at a random moment, from the first of a run to a little after its last, and the exit codes that it can end with. */
+/**
+ * What happens at a random moment, from the first of a run to a little after its last, and the exit codes that it can
+ * end with.
+ */
 export const AT_RANDOM:
   readonly (readonly [name: string, code: readonly number[], act: (at: FaultHost) => Promise<unknown>])[] = [
     ["the container is stopped", [0, 3], (at) => at.pct("stop", "901")],

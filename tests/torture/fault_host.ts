@@ -45,7 +45,7 @@ export interface FaultCase {
   readonly args?: readonly string[];
   /** How long the run may take, in seconds. Default: 15. */
   readonly bound?: number;
-  /** What has to be so besides, with all mended and before the next run; the end of a sentence where it is not. */
+  /** What else has to hold once everything is mended, before the next run. Gives what is wrong, or `undefined`. */
   readonly besides?: (at: FaultHost) => Promise<string | undefined>;
   /** Whether it is tried in every run of the tests. */
   readonly sample?: true;
@@ -53,7 +53,10 @@ export interface FaultCase {
 
 const LARGE = new Uint8Array(2_000_000).map((_, i) => (i * 7919) >> 5);
 
-/** A secret of this process alone, as others on this machine may have one in play as well; each of its forms is another. */
+/**
+ * A secret of this process alone, since other tests on this machine have theirs. Each of its encoded forms differs from
+ * it.
+ */
 export const SECRET = `${crypto.randomUUID()}/+&"é`;
 
 /** What gives the secret away. */
@@ -72,27 +75,33 @@ const FILES: Readonly<Record<string, Uint8Array>> = {
   "/srv/app/applied": new TextEncoder().encode("done\n"),
 };
 
-/** The setup with a snapshot for which there is enough time, just so, and too little. */
-export const [patient, brisk, hasty] = [withSnapshot("1m"), withSnapshot("8s"), withSnapshot("3s")] as const;
+/** The setup with a snapshot for which there is enough time. */
+export const patient: Setup = withSnapshot("1m");
+/** The setup with a snapshot for which there is just enough time. */
+export const brisk: Setup = withSnapshot("8s");
+/** The setup with a snapshot for which there is too little time. */
+export const hasty: Setup = withSnapshot("3s");
 const SNAPSHOTS: readonly Setup[] = [patient, brisk, hasty];
 
-/** Beyond which nothing waits. */
+/** How long a run may go on before it counts as one that never ends. */
 const MAX_RUN_MS = 30_000;
 
 /** Waits for so many milliseconds. */
-export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+export const pause = (ms: number): Promise<void> => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** What a run came to. */
-interface Run {
+export interface Run {
+  /** The exit code. */
   readonly code: number;
   /** All that it said, with `--json` on stdout. */
   readonly said: string;
+  /** How long it took. */
   readonly milliseconds: number;
 }
 
 /** A host to break things on. It is a simulated one, as only the simulated `pct` can be told to lie. */
 export class FaultHost implements AsyncDisposable {
-  /** How far a case whose moment is a random one has got; from 0 to below `below`. */
+  /** Chooses the random moments, so that a seed repeats them. */
   readonly random: Random;
   #stalled: { readonly reached: PromiseWithResolvers<void>; readonly go: PromiseWithResolvers<void> } | undefined;
   #later: Promise<unknown>[] = [];
@@ -103,6 +112,7 @@ export class FaultHost implements AsyncDisposable {
     this.random = randomFrom(seed);
   }
 
+  /** Boots a host with what the setups need. */
   static async begin(seed: number): Promise<FaultHost> {
     const at = new FaultHost(await SimulatedHost.temporary({ containers: [PORTAINER] }), seed);
     await Deno.writeFile(at.outside(LARGE_ON_HOST), LARGE);
@@ -146,7 +156,10 @@ export class FaultHost implements AsyncDisposable {
     }
   }
 
-  /** The host's files, where they are for who is not on it; and a transfer that waits in the middle when it is to be held. */
+  /**
+   * The host with its files where they are found from outside, and with a transfer that waits in the middle when it is
+   * to be held.
+   */
   #hostOf(pct: Pct, ctid: number, hold: FaultCase["hold"]): Host {
     const host = thisHost(pct, ctid);
     return {
@@ -176,7 +189,10 @@ export class FaultHost implements AsyncDisposable {
     };
   }
 
-  /** Where a file of the host is to be found from outside of it. The locks of runs within this process have a folder of their own. */
+  /**
+   * Where a file of the host is to be found from outside of it. The locks of runs within this process have a folder of
+   * their own.
+   */
   outside(path: string): string {
     return path.startsWith("/run/phoenix_setup")
       ? path.replace("/run/phoenix_setup", `${this.host.stateDirectory}/locks`)
@@ -255,7 +271,7 @@ export class FaultHost implements AsyncDisposable {
     await this.host.setFault("answers", undefined);
   }
 
-  /** Holds the coming run at a place; the promise says that it has arrived there. */
+  /** Prepares the place at which the coming run is held. */
   async #hold(where: NonNullable<FaultCase["hold"]>): Promise<void> {
     if (where === "transfer") {
       this.#stalled = { reached: Promise.withResolvers(), go: Promise.withResolvers() };
@@ -319,7 +335,7 @@ export class FaultHost implements AsyncDisposable {
     return { code: run?.code, wrong };
   }
 
-  /** Where the secret is and must not be: in what runs said, in the central log, in a lock file. */
+  /** Where the secret was found and must not be: in what runs said, in the central log, in a lock file. */
   async #telling(said: readonly string[]): Promise<string[]> {
     const wrong = said.some(tells) ? ["it says the secret"] : [];
     const files = [this.host.logFile, this.outside("/run/phoenix_setup/setup_901.lock")];
@@ -413,6 +429,7 @@ done 2>/dev/null`);
     });
   }
 
+  /** Ends the host. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.close();
   }

@@ -1,7 +1,7 @@
 /**
- * Everything around a run that can break: `pct`, the container, its disk, its locks. Whatever it is, a run ends in the state that it
- * should, or with one clear error and the exit code for it; never with a success that is none, never with half a file, never not at all.
- * The next run, with all mended, converges.
+ * Everything around a run that can break: `pct`, the container, its disk, its locks. Whatever it is, a run ends in the
+ * state that it should, or with one clear error and the exit code for it; never with a success that is none, never with
+ * half a file, never not at all. The next run, with all mended, converges.
  *
  * @module
  */

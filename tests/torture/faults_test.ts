@@ -1,6 +1,6 @@
 /**
- * What a run does when `pct`, the container, its disk, its locks or its own environment are broken: a sample of the cases in
- * `fault_cases.ts`, and what takes a process of its own.
+ * What a run does when `pct`, the container, its disk, its locks or its own environment are broken: a sample of the
+ * cases in `fault_cases.ts`, and what takes a process of its own.
  *
  * @module
  */
@@ -23,8 +23,8 @@ testWithHosts("faults end in the right state, or with one clear error and its ex
 });
 
 /**
- * What comes with the process: a C locale, the variables that kill Perl's `pct`, others that shells act on, a folder that the
- * container has as well, and a terminal, which would merge stdout and stderr if `pct` saw it.
+ * What comes with the process: a C locale, the variables that kill Perl's `pct`, others that shells act on, a folder
+ * that the container has as well, and a terminal, which would merge stdout and stderr if `pct` saw it.
  */
 async function hostileEnvironment(at: FaultHost): Promise<void> {
   const { host } = at;

@@ -1,6 +1,7 @@
 /**
- * Runs that are killed: at the start of a step or at a moment inside it, by each signal, from the initial state and from damaged
- * ones. Whatever the moment, the next run ends where an undisturbed one does, and nothing of the killed one is left.
+ * Runs that are killed: at the start of a step or at a moment inside it, by each signal, from the initial state and
+ * from damaged ones. Whatever the moment, the next run ends where an undisturbed one does, and nothing of the killed
+ * one is left.
  *
  * @module
  */
@@ -15,13 +16,19 @@ import { ProcessWatch } from "./processes.ts";
 import type { Failed, Report, Result } from "./result.ts";
 
 const SIGNALS = { SIGKILL: 137, SIGTERM: 143, SIGINT: 130, SIGHUP: 129 } as const;
-type Signal = keyof typeof SIGNALS;
+
+/** A signal that ends a run. */
+export type Signal = keyof typeof SIGNALS;
 
 /** One kill. */
 export interface Kill {
+  /** The container whose setup runs. */
   readonly ctid: number;
+  /** What it is killed by. */
   readonly signal: Signal;
-  /** Whether all processes of the run get the signal, as from a terminal or from systemd, or only the program itself. */
+  /**
+   * Whether all processes of the run get the signal, as from a terminal or from systemd, or only the program itself.
+   */
   readonly group: boolean;
   /** The step that has to have started, from 1 on; 0: the program itself. */
   readonly step: number;
@@ -82,8 +89,8 @@ export class Killer implements AsyncDisposable {
   #lent: TestHost | undefined;
 
   /**
-   * `token` takes the place of the secrets on its hosts, so that nobody else has it. `settled` is a host on which the setup has come
-   * to its end; without one, it makes its own.
+   * `token` takes the place of the secrets on its hosts, so that nobody else has it. `settled` is a host on which the
+   * setup has come to its end; without one, it makes its own.
    */
   constructor(readonly ctid: number, options: { readonly token?: string; readonly settled?: TestHost } = {}) {
     this.#token = options.token;
@@ -96,8 +103,8 @@ export class Killer implements AsyncDisposable {
   }
 
   /**
-   * Kills one run and lets another one follow. Gives what is wrong then, and whether the run was killed at all: it may have been
-   * faster.
+   * Kills one run and lets another one follow. Gives what is wrong then, and whether the run was killed at all: it may
+   * have been faster.
    */
   async kill(kill: Kill): Promise<{ killed: boolean; wrong: string[] }> {
     const undisturbed = await this.#reference();
@@ -112,6 +119,7 @@ export class Killer implements AsyncDisposable {
     return result;
   }
 
+  /** Ends its host, unless that was given to it. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#settled !== this.#lent) await this.#settled?.[Symbol.asyncDispose]();
   }

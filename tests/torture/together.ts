@@ -12,7 +12,7 @@ import type { Failed, Report } from "./result.ts";
 const RUNS = 20;
 const AGAIN = "deno task torture --only kills --kills 0";
 
-/** One run works, the others say who it is and end with 6; a run of another container does not wait for them. */
+/** One run does the work, and the others name it and end with 6; a run of another container does not wait for them. */
 export async function together(report: Report): Promise<void> {
   await using testHost = await TestHost.begin();
   const { host } = testHost;

@@ -1,4 +1,5 @@
-// The benchmark's workload as a setup: twenty mixed steps. `../twenty_steps.sh` and `../twenty_steps.yml` make the same things true.
+// The benchmark's workload as a setup: twenty mixed steps. `../twenty_steps.sh` and `../twenty_steps.yml` make the same
+// things true.
 import {
   absent,
   command,

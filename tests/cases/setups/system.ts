@@ -32,7 +32,10 @@ export const unitOf = (...lines: string[]) => {
   return ["[Service]", ...lines, "[Install]", "WantedBy=multi-user.target", ""].join("\n");
 };
 
-/** An application that logs what its configuration is when it starts and when it reloads it, and a line that is waited for. */
+/**
+ * An application that logs what its configuration is when it starts and when it reloads it, and a line that is waited
+ * for.
+ */
 export const application = ({ content = "one\n", reload = false, says = "started with one" } = {}) =>
   setup(901, "Portainer", async ({ ensure }) => {
     const unit = `[Unit]

@@ -1,6 +1,6 @@
 /**
- * A host with real LXC containers: a simulated host without containers of its own, whose `pct` is the lab's. What tests ask of the
- * one they can ask of the other.
+ * A host with real LXC containers: a simulated host without containers of its own, whose `pct` is the lab's. What tests
+ * ask of the one they can ask of the other.
  *
  * @module
  */
@@ -40,8 +40,8 @@ export class LabHost implements ProxmoxHost {
   }
 
   /**
-   * Boots a host with these containers, which are up when it returns; `state` is the folder that `build` has filled. With a
-   * `directory` of its own it lasts beyond this process, until {@linkcode LabHost.end}.
+   * Boots a host with these containers, which are up when it returns; `state` is the folder that `build` has filled.
+   * With a `directory` of its own it lasts beyond this process, until {@linkcode LabHost.end}.
    */
   static async begin(
     state: string,
@@ -91,7 +91,8 @@ export class LabHost implements ProxmoxHost {
     if (!running) return;
     await this.#must("/usr/sbin/pct", ["start", String(ctid)]);
     await this.#must("/usr/sbin/pct", ["exec", String(ctid), "--", "sh", "-c", UNTIL_SERVICES_RUN]);
-    // By this the cases tell what was there from the beginning, to which belongs what services make at their first start.
+    // By this the cases tell what was there from the beginning, to which belongs what services make at their first
+    // start.
     await this.#must("/usr/sbin/pct", ["exec", String(ctid), "--", "touch", "/etc/machine-id"]);
   }
 
@@ -124,6 +125,7 @@ export class LabHost implements ProxmoxHost {
     await this.#host.close();
   }
 
+  /** Ends the host, as {@linkcode close} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

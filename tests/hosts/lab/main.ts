@@ -4,8 +4,8 @@
  *     deno task lab [--state DIR] [--keep] [FILE…]
  *     deno task lab [--state DIR] --down
  *
- * All of it, tests, hosts and containers, lives in one pid namespace, and ends with that. `--keep` leaves a host with container 901
- * behind, which `--down` ends. Exit code 3: no lab can be made on this machine.
+ * All of it, tests, hosts and containers, lives in one pid namespace, and ends with that. `--keep` leaves a host with
+ * container 901 behind, which `--down` ends. Exit code 3: no lab can be made on this machine.
  *
  * @module
  */
@@ -30,7 +30,7 @@ const CASES = [
   "tests/cases/orchestrator_test.ts",
   "tests/cases/system_test.ts",
 ];
-/** What the two are compared by. */
+/** The files that compare the two. */
 const COMPARISONS = ["tests/hosts/lab/comparison.ts"];
 
 /** Where the lab is kept. */
@@ -51,8 +51,8 @@ export async function buildLab(state: string): Promise<string | undefined> {
 }
 
 /**
- * Runs a Deno for which the hosts are those of the lab, and gives its exit code. It runs below an init of its own, which reaps what is
- * left to it and ends with this process; with it ends everything that was started.
+ * Runs a Deno for which the hosts are those of the lab, and gives its exit code. It runs below an init of its own,
+ * which reaps what is left to it and ends with this process; with it ends everything that was started.
  */
 export async function runInLab(state: string, subcommand: string, args: readonly string[]): Promise<number> {
   const init = 'exec 3<&0 </dev/null; "$@" 3<&- & child=$!; { read -r _ <&3; kill -KILL $child; } & wait $child';
@@ -74,7 +74,9 @@ export async function runInLab(state: string, subcommand: string, args: readonly
   return code;
 }
 
-/** Removes what hosts leave behind: their files, and the folders in which the kernel kept account of their containers. */
+/**
+ * Removes what hosts leave behind: their files, and the folders in which the kernel kept account of their containers.
+ */
 async function removeAll(temporary: string): Promise<void> {
   await Deno.remove(temporary, { recursive: true }).catch(() => {});
   await new Deno.Command("find", {

@@ -1,6 +1,6 @@
 /**
- * What an administrator would have put on the host beside the configuration: token files, and the archive of an image that no
- * registry has.
+ * What an administrator would have put on the host beside the configuration: token files, and the archive of an image
+ * that no registry has.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * The simulated Proxmox host: this machine's own file system with a Proxmox host's files, `pct` and containers laid over
- * it, in Linux namespaces. What runs in it runs unchanged, at the same paths, as root; the machine outside stays as it is.
+ * The simulated Proxmox host: this machine's own file system with a Proxmox host's files, `pct` and containers laid
+ * over it, in Linux namespaces. What runs in it runs unchanged, at the same paths, as root; the machine outside stays
+ * as it is.
  *
  * ```ts
  * await using host = await SimulatedHost.temporary({ containers: [{ ctid: 901, hostname: "Portainer" }] });
@@ -25,7 +26,9 @@ import { seed } from "./seed.ts";
 export interface SimulatedHostOptions {
   /** The containers of a host that is new. Default: the fleet of `etc/phoenix_lxc_configs.json`. */
   containers?: readonly ContainerToCreate[];
-  /** End the host, a second later at most, when this process ends in whatever way. Default: it lasts until it is closed. */
+  /**
+   * End the host, a second later at most, when this process ends in whatever way. Default: it lasts until it is closed.
+   */
   endsWithThisProcess?: boolean;
 }
 
@@ -196,7 +199,10 @@ export class SimulatedHost implements ProxmoxHost {
     return this.outside(`/etc/pve/lxc/${ctid}.conf`);
   }
 
-  /** The tree of a container's root, without what it shares with the machine (`/usr`) and what lasts no longer than its processes. */
+  /**
+   * The tree of a container's root, without what it shares with the machine (`/usr`) and what lasts no longer than its
+   * processes.
+   */
   rootfs(ctid: number): string {
     return this.outside(`/var/lib/lxc/${ctid}/rootfs`);
   }
@@ -207,6 +213,7 @@ export class SimulatedHost implements ProxmoxHost {
     else await execute(`${scripts}close`, [this.stateDirectory]);
   }
 
+  /** Ends the host, as {@linkcode close} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

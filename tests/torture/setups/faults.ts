@@ -42,7 +42,9 @@ echo done >/srv/app/.a && mv /srv/app/.a /srv/app/applied`;
   await ensure(command("applied", applied, { creates: "/srv/app/applied", environment: { TOKEN: token } }));
 }
 
-/** A setup with one step of each way into the container: through the session, by a transfer of its own, with a secret. */
+/**
+ * A setup with one step of each way into the container: through the session, by a transfer of its own, with a secret.
+ */
 export const work = setup(901, "Portainer", (context) => steps(context));
 
 /** The same, and a snapshot, each part of which has so much time. */
