@@ -44,7 +44,7 @@ cat /run/inventory-*.ready /var/log/inventory.log
 docker container inspect --format '{{.Config.Image}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}
 {{json .HostConfig.PortBindings}} {{.HostConfig.NetworkMode}} {{json .Mounts}}' portainer
 docker network inspect --format '{{.Name}} {{.Driver}}' inventory
-docker volume ls`;
+docker volume ls --quiet`;
 
 /** What is measured on one host by one job: each contender in turn, all at one latency of `pct`. */
 interface Row {

@@ -32,7 +32,7 @@ testOnHost("commands: absent, right, wrong, and what they are run with", async (
           "/opt/key: present",
           '"grep -q hello /opt/greeting": fails -> succeeds',
           '"[ -e /opt/pending ]": succeeds -> fails',
-          '"[ "$(cat token)" = "$TOKEN" ]',
+          '"[ "$(cat token)" = "$TOKEN" ] && [ "$(id -un)" = daemon ] && [ -e report ]": fails -> succeeds',
           "always runs",
         ]
       ) {
@@ -144,7 +144,7 @@ testOnHost("the host's files, blocks and commands: absent, right, wrong", async 
     wrong: [
       `echo [] >901.json; chmod 600 901.json; chmod 664 names; echo x >copy
       printf 'first\\n# BEGIN phoenix_setup 901\\nold\\n# END phoenix_setup 901\\nlast\\n# BEGIN phoenix_setup 902\\n# END phoenix_setup 902\\n' >names`,
-      ["content: 3 other characters", "mode: 600 -> 640", "- old", "+ 10.0.0.99 portainer", "fails -> succeeds"],
+      ["content: 3 other characters", "mode: 600 -> 640", "- old", "+ 10.0.0.99 portainer", ": fails -> succeeds"],
       `first\n${block}last\n# BEGIN phoenix_setup 902\n# END phoenix_setup 902\n`,
     ],
   };

@@ -10,9 +10,9 @@ import { type Script, sh } from "../../shell.ts";
 export const MARKERS = "/var/lib/phoenix_setup";
 
 /**
- * A script that writes the output of `content` to the marker at `path`. The marker is replaced completely or not at
- * all, even if the script is killed. Only root can read it, as the hash of a short secret is as good as the secret.
- * Missing folders are created.
+ * A script that writes the output of `content` to the marker at `path`. The marker is replaced completely or not at all,
+ * even if the script is ended, and then nothing else is left behind. Only root can read it, as the hash of a short
+ * secret is as good as the secret. Missing folders are created.
  *
  * @example
  * ```ts
@@ -23,6 +23,10 @@ export const MARKERS = "/var/lib/phoenix_setup";
  */
 export function writeMarker(path: string, content: Script): Script {
   const folder = path.slice(0, path.lastIndexOf("/"));
-  const temporary = `${path}.new`;
-  return sh`mkdir -p ${folder} && rm -f ${temporary} && (umask 077; ${content} >${temporary}) && mv -f ${temporary} ${path}`;
+  return sh`mkdir -p ${folder} && (
+  m=${path}
+  trap 'rm -f "$m.new"' EXIT
+  trap 'exit 143' HUP INT TERM
+  rm -f "$m.new" && umask 077 && ${content} >"$m.new" && mv -f "$m.new" "$m"
+)`;
 }

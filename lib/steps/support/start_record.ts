@@ -113,8 +113,9 @@ done`,
       ? sh`${start} && rm -f ${this.#marker}`
       : lines(
         CONTENT_HASH,
-        sh`r=$(for p in ${this.#paths}; do h=$(content_hash "$p") && printf '%s %s\n' "\${h%% *}" "$p"; done)
-${start} && ${writeMarker(this.#marker, sh`printf '%s\n' "$r"`)}`,
+        // The dot keeps the shell from taking away a newline at the end.
+        sh`r=$(for p in ${this.#paths}; do h=$(content_hash "$p") && printf '%s %s\n' "\${h%% *}" "$p"; done; echo .)
+${start} && ${writeMarker(this.#marker, sh`printf %s "\${r%.}"`)}`,
       );
     const output = await at.container.write(script, { codes: "any", timeout: START_TIMEOUT });
     if (output.code === 0) this.#seen = at.changed.length;

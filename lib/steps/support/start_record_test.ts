@@ -58,7 +58,7 @@ for (const how of ["start", "note"] as const) {
     await Deno.symlink("../elsewhere", `${folder}/conf.d/folder`);
     await Deno.symlink("..", `${folder}/conf.d/deep/loop`);
     await Deno.symlink("nowhere", `${folder}/conf.d/dangling`);
-    const names = ["file", "conf.d", "link", "gone", "gone/below", "a b'\"$(id)\n\\n"];
+    const names = ["file", "conf.d", "link", "gone", "gone/below", "a b'\"$(id)\n\\n", "newline\n"];
     const { changed, ...record } = recordOf(folder, names.map((name) => `${folder}/${name}`));
     assertEquals(await changed(), since(...names), "nobody knows what was read");
     await record[how]();

@@ -16,8 +16,8 @@ export interface CaseResult {
   readonly hasSteps: boolean;
 }
 
-/** The name of the test that compares the two hosts; its steps are calls, not cases. */
-export const COMPARISON = "the simulated pct is like the lab's";
+/** How the names of the tests begin that compare the two hosts; their steps are calls, not cases. */
+export const COMPARISON = "the simulated host is like the lab's";
 
 /** Separates the names of tests and steps. */
 const WITHIN = " › ";

@@ -140,7 +140,7 @@ if (import.meta.main) {
   const count = (outcome: CaseResult["outcome"]) => of(outcome).length;
   console.log(
     `lab: ${count("passed")} cases passed, ${count("failed")} failed, ${count("cannot run")} cannot run there; ` +
-      `${noted.filter(isCall).length} calls of pct compared; in ${seconds()}`,
+      `${noted.filter(isCall).length} calls of pct and docker compared; in ${seconds()}`,
   );
   if (options.keep) {
     const [pid] = (await Deno.readTextFile(`${kept}/init`)).split(" ");
