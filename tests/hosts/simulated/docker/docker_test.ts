@@ -1,6 +1,6 @@
 /**
- * What only the stand-in for Docker needs: where it ends, how its containers behave and survive, and that its many processes do not
- * get into each other's way. What it answers is compared with Docker's own answers, in the lab.
+ * What only the stand-in for Docker needs: where it ends, how its containers behave and survive, and that its many
+ * processes do not get into each other's way. What it answers is compared with Docker's own answers, in the lab.
  *
  * @module
  */
