@@ -165,7 +165,7 @@ test("a container whose client is ended while it starts comes up all the same", 
   // The signal may come late, when the client has done its work.
   for (let stdout = "", attempt = 0; stdout !== "143\n" && attempt < 20; attempt++) {
     await engine.shell("docker rm --force app");
-    const id = await engine.ok("docker create --name app app:1");
+    const id = await engine.ok("docker create --name app app:1 2>/dev/null");
     const order = `/var/lib/docker/containers/${id}/order.json`;
     ({ stdout } = await engine.shell(
       `docker start app >/dev/null & until [ -e ${order} ]; do :; done; kill -TERM $!; wait $!; echo $?`,
