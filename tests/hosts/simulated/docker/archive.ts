@@ -23,7 +23,7 @@ async function digestOf(data: Bytes): Promise<string> {
   return `sha256:${new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex()}`;
 }
 
-// --- making -------------------------------------------------------------------------------------------------------------
+// --- making ----------------------------------------------------------------------------------------------------------
 
 /** The parts of an image, as they are in archives and registries. */
 export interface Blobs {
@@ -61,7 +61,9 @@ export async function blobsOf({ config, behaviour, created }: KnownImage): Promi
   return { id, config: configFile, layer, layerDigest, manifest, digest: await digestOf(manifest) };
 }
 
-/** An archive as `docker save` writes it from version 25 on, with one image that is in no registry; and the image's id. */
+/**
+ * An archive as `docker save` writes it from version 25 on, with one image that is in no registry; and the image's id.
+ */
 export async function imageArchive(
   image: KnownImage,
   tags: readonly string[],
@@ -115,7 +117,7 @@ function checksumOf(header: Uint8Array): number {
   return header.reduce((sum, byte, at) => sum + (at >= 148 && at < 156 ? 0x20 : byte), 0);
 }
 
-// --- reading ------------------------------------------------------------------------------------------------------------
+// --- reading ---------------------------------------------------------------------------------------------------------
 
 /** An image in an archive, and the names that it has there. */
 export interface ArchivedImage {

@@ -1,6 +1,6 @@
 /**
- * What the stand-in remembers: one JSON file, which is read without a lock, since it is only ever replaced whole, and changed under
- * one; beside it a folder for each container and one for each volume.
+ * What the stand-in remembers: one JSON file, which is read without a lock, since it is only ever replaced whole, and
+ * changed under one; beside it a folder for each container and one for each volume.
  *
  * @module
  */
@@ -14,7 +14,9 @@ const STATE_FILE = `${STATE_DIRECTORY}/state.json`;
 const KNOBS_FILE = `${STATE_DIRECTORY}/knobs.json`;
 /** The engine's socket, which is there while the engine runs. It is below `/run`, so a boot begins without it. */
 const SOCKET = "/run/docker.sock";
-/** How long the exit code of a process that has ended may take to be written. After that, nobody is left to write it. */
+/**
+ * How long the exit code of a process that has ended may take to be written. After that, nobody is left to write it.
+ */
 export const EXIT_CODE_TIMEOUT_MS = 500;
 /** The exit code that the engine reports of a container whose end nobody has seen, as in a power cut. */
 const UNKNOWN_EXIT_CODE = 255;
