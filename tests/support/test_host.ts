@@ -183,7 +183,7 @@ export class TestHost implements AsyncDisposable {
 }
 
 /** The outcome of each step, by its title, from lines of a log. */
-export function outcomesOf(stdout: string): Record<string, string> {
+function outcomesOf(stdout: string): Record<string, string> {
   const pattern = /Step \d+: (.*): (unchanged|changed|would change|skipped|failed) \(.*\)$/gm;
   return Object.fromEntries([...stdout.matchAll(pattern)].map(([, title, outcome]) => [title!, outcome!]));
 }
