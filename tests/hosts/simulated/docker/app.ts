@@ -28,7 +28,7 @@ export interface Health {
 }
 
 /** What a check of health came to. */
-export interface HealthResult {
+interface HealthResult {
   readonly Start: string;
   readonly End: string;
   readonly ExitCode: number;

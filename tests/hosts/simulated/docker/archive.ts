@@ -10,7 +10,7 @@ import type { Behaviour, ImageConfig, KnownImage } from "./registry.ts";
 import { type Image, now } from "./state.ts";
 
 /** The content of a file. */
-export type Bytes = Uint8Array<ArrayBuffer>;
+type Bytes = Uint8Array<ArrayBuffer>;
 
 /** The file in an image's only layer that says what no configuration of an image does: how its containers behave. */
 const BEHAVIOUR_FILE = "docker-stand-in.json";
@@ -26,7 +26,7 @@ async function digestOf(data: Bytes): Promise<string> {
 // --- making ----------------------------------------------------------------------------------------------------------
 
 /** The parts of an image, as they are in archives and registries. */
-export interface Blobs {
+interface Blobs {
   /** The digest of its configuration. */
   readonly id: string;
   readonly config: Bytes;
@@ -120,7 +120,7 @@ function checksumOf(header: Uint8Array): number {
 // --- reading ---------------------------------------------------------------------------------------------------------
 
 /** An image in an archive, and the names that it has there. */
-export interface ArchivedImage {
+interface ArchivedImage {
   readonly image: Image;
   readonly tags: readonly string[];
 }

@@ -47,7 +47,7 @@ export function clientError(command: string, text: string): Exit {
  * The kind of an option: `switch`; `text`, of which the last one counts; `list`, which can be given often. A function
  * makes it a list whose values it checks, throwing what is wrong with one.
  */
-export type OptionKind = "switch" | "text" | "list" | ((value: string) => void);
+type OptionKind = "switch" | "text" | "list" | ((value: string) => void);
 
 /** The options of a command by their names: `name`, or `name,n` with the short form. */
 export type OptionKinds = Record<string, OptionKind>;

@@ -69,7 +69,7 @@ const ALLOWED = "[a-zA-Z0-9][a-zA-Z0-9_.-]";
 // --- what the client reads -------------------------------------------------------------------------------------------
 
 /** A container as the client asks the engine for it. */
-export interface CreateRequest {
+interface CreateRequest {
   readonly image: string;
   readonly command: readonly string[];
   readonly invocation: Invocation;

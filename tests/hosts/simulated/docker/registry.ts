@@ -8,7 +8,7 @@
  */
 
 /** What a path of a {@linkcode Listener} answers. */
-export interface Reply {
+interface Reply {
   /** Default: 200. */
   readonly status?: number;
   /** Default: `text/plain`. */

@@ -23,7 +23,7 @@ export interface Order {
 }
 
 /** A port of the host that leads to one of a container. */
-export interface PublishedPort {
+interface PublishedPort {
   readonly ip: string;
   readonly port: number;
   readonly protocol: string;

@@ -27,7 +27,7 @@ const MAX_RESTART_DELAY_MS = 60_000;
 const LONG_RUN_MS = 10_000;
 
 /** What goes wrong with the next pulls; a test says so in `/var/lib/docker/knobs.json`. */
-export interface PullFault {
+interface PullFault {
   /** How much longer a pull takes, in milliseconds. */
   readonly delay?: number;
   /** The registry is not available. */
@@ -89,7 +89,7 @@ export interface HostConfig {
 }
 
 /** What a container runs: of Docker's `Config`, what somebody needs. */
-export interface ContainerConfig {
+interface ContainerConfig {
   readonly Hostname: string;
   readonly User: string;
   readonly ExposedPorts?: Readonly<Record<string, Record<string, never>>>;
