@@ -158,7 +158,9 @@ function connect({ setup, system, commandLine, log, shutdown }: Run, ctid: numbe
   return { ctid, identity, connection, engine };
 }
 
-/** Reads the configuration files. With the host's `behavior.debug_mode`, stdout and stderr get what `--verbose` shows. */
+/**
+ * Reads the configuration files. With the host's `behavior.debug_mode`, stdout and stderr get what `--verbose` shows.
+ */
 function readConfiguration({ system, commandLine, log }: Run, ctid: number): Configuration {
   const hypervisor = readHypervisorConfig(system);
   const isDebugMode = hypervisor instanceof HypervisorConfig && hypervisor.debugMode;

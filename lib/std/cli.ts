@@ -36,7 +36,9 @@ export interface ParseOptions<
   default?: Defaults;
   /** Everything from the first positional argument on is positional. */
   stopEarly?: boolean;
-  /** Options whose value stays text, `_` for the positional arguments; any other that looks like a number becomes one. */
+  /**
+   * Options whose value stays text, `_` for the positional arguments; any other that looks like a number becomes one.
+   */
   string?: Names<Strings>;
   /** Options that can be given more than once, their values collected in a list. */
   collect?: Names<Collected>;

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The benchmark's workload as an administrator's script: each of the twenty steps is one `pct exec` that looks, and changes only
-# what differs. Says what it changed.
+# The benchmark's workload as an administrator's script: each of the twenty steps is one `pct exec` that looks, and
+# changes only what differs. Says what it changed.
 #
 # Usage: twenty_steps.sh CTID
 set -euo pipefail

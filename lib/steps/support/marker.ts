@@ -10,8 +10,8 @@ import { type Script, sh } from "../../shell.ts";
 export const MARKERS = "/var/lib/phoenix_setup";
 
 /**
- * A script that writes the output of `content` to the marker at `path`. The marker is replaced completely or not at all,
- * even if the script is ended, and then nothing else is left behind. Only root can read it, as the hash of a short
+ * A script that writes the output of `content` to the marker at `path`. The marker is replaced completely or not at
+ * all, even if the script is ended, and then nothing else is left behind. Only root can read it, as the hash of a short
  * secret is as good as the secret. Missing folders are created.
  *
  * @example

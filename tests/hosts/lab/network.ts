@@ -3,7 +3,8 @@
  * of packages that are. Nothing is fetched from anywhere.
  *
  *     deno run … network.ts make STATE      makes the images below STATE/images
- *     deno run … network.ts serve STATE     serves them as a registry and as Docker Hub's mirror, and STATE/packages, on port 5000
+ *     deno run … network.ts serve STATE     serves them as a registry and as Docker Hub's mirror, and STATE/packages,
+ *                                           on port 5000
  *
  * @module
  */
