@@ -48,6 +48,7 @@ export type Fault =
   | "locale-noise"
   | "ha-managed"
   | "ha-acts"
+  | "pmxcfs-down"
   | "start-fails"
   | "slow-services"
   | "lock-wait"

@@ -17,10 +17,14 @@ export class CannotRunHere extends Error {
 }
 
 /** The faults that the lab's `pct` has, too; the others would have a real `pct` lie. */
-const FAULTS: readonly Fault[] = ["ha-managed", "latency", "lock-wait", "small-disk"];
+const FAULTS: readonly Fault[] = ["ha-managed", "latency", "lock-wait", "pmxcfs-down", "small-disk"];
 
 /** A script that waits inside until all services of a container that was started run, and fails where one does not. */
 export const UNTIL_SERVICES_RUN = `i=0
+if [ ! -e /bin/systemctl ]; then # BusyBox
+  until [ -e /run/started ] || [ $i = 600 ]; do usleep 50000; i=$((i+1)); done
+  exit
+fi
 until s=$(systemctl is-system-running 2>&1) || [ "$s" = degraded ] || [ $i = 600 ]; do sleep 0.05; i=$((i+1)); done
 [ "$s" = running ] || { echo "it is $s"; systemctl --failed; exit 1; } >&2`;
 
@@ -39,7 +43,7 @@ export class LabHost implements ProxmoxHost {
   }
 
   /**
-   * Boots a host with these containers, which are up when it returns; `state` is the folder that `build` has filled. With a
+   * Boots a host with these containers, which are up when it returns; `state` is the folder of a world, which `build` has filled. With a
    * `directory` of its own it lasts beyond this process, until {@linkcode LabHost.end}.
    */
   static async begin(

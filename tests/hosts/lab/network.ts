@@ -24,7 +24,8 @@ echo root:x:0:0:root:/root:/bin/sh >etc/passwd && echo root:x:0: >etc/group`;
 /** Answers every request over TLS with 200, as far as that goes a Portainer. */
 const PORTAINER = `mkdir -p usr/bin usr/lib/ssl && cp "$base"/usr/bin/openssl usr/bin/
 printf '[req]\\ndistinguished_name = name\\n[name]\\n' >usr/lib/ssl/openssl.cnf
-for library in $(ldd "$base"/usr/bin/openssl | sed -nE 's/.* (\\/[^ ]*) \\(.*/\\1/p; s/^\\s(\\/[^ ]*) \\(.*/\\1/p'); do
+loader=$(cd "$base" && echo lib*/ld-linux*.so.*)
+for library in "/$loader" $(chroot "$base" "/$loader" --list /usr/bin/openssl | sed -nE 's/.* => (\\/[^ ]*) \\(.*/\\1/p'); do
   mkdir -p ".$(dirname "$library")" && cp -L "$base$library" ".$library"
 done
 cat >portainer <<'END' && chmod 755 portainer
@@ -66,12 +67,14 @@ async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return `sha256:${new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex()}`;
 }
 
-/** Makes all images, unless they are there and this file is older than they are. */
+/** Makes all images, unless they are there and newer than this file and the base. */
 async function make(state: string): Promise<void> {
   const folder = `${state}/images`;
-  const own = await Deno.stat(new URL(import.meta.url));
+  const times = (paths: readonly (string | URL)[]) =>
+    Promise.all(paths.map(async (path) => (await Deno.stat(path)).mtime!));
   const made = await Deno.stat(`${folder}/index.json`).catch(() => undefined);
-  if (made !== undefined && made.mtime! > own.mtime!) return;
+  const from = await times([new URL(import.meta.url), `${state}/base.key`]);
+  if (made !== undefined && from.every((time) => made.mtime! > time)) return;
   await Deno.mkdir(folder, { recursive: true });
   const store = async (bytes: Uint8Array<ArrayBuffer>) => {
     const digest = await digestOf(bytes);
