@@ -12,6 +12,7 @@ import type { ContainerToCreate, ProxmoxHost } from "../hosts/host.ts";
 import { SimulatedHost, whatIsMissing } from "../hosts/simulated/simulated_host.ts";
 import { noteCase } from "../hosts/lab/cases.ts";
 import { LabHost, UNTIL_SERVICES_RUN } from "../hosts/lab/lab_host.ts";
+import { type WorldName, worldOf } from "../hosts/lab/worlds.ts";
 
 /** The root of the project, with a slash at its end. */
 export const project = fromFileUrl(new URL("../..", import.meta.url));
@@ -126,6 +127,9 @@ export function eventsOf(stdout: string): RunEvent[] {
 
 /** Whether the hosts are the lab's, with real containers, and no GPUs. */
 export const isLab = lab !== undefined;
+
+/** Which world of the lab it is, if the hosts are the lab's. */
+export const world: WorldName | undefined = lab === undefined ? undefined : worldOf(lab);
 
 /** Runs the body of a test; the lab takes down what became of it and of its steps. */
 export function noted(
