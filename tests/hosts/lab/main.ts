@@ -129,16 +129,20 @@ async function tryWorld(state: string, files: readonly string[], filter: readonl
   const all = noted.filter((result) => !isCall(result) || result.outcome === "failed");
   const of = (outcome: CaseResult["outcome"]) => all.filter((result) => result.outcome === outcome);
   console.log(`\nOn real LXC containers, ${title}`);
-  for (const { name } of of("passed")) console.log(`  passed      ${name}`);
+  for (const { name, fault } of of("passed")) {
+    console.log(`  passed      ${name}${fault === undefined ? "" : `, which is known to fail: ${fault}`}`);
+  }
   for (const { name, reason } of of("cannot run")) console.log(`  cannot run  ${name}: ${reason}`);
+  for (const { name, reason } of of("known fault")) console.log(`  known fault ${name}: ${reason}`);
   for (const { name } of of("failed")) console.log(`  FAILED      ${name}`);
   const count = (outcome: CaseResult["outcome"]) => of(outcome).length;
   const calls = noted.filter(isCall).length;
   console.log(
-    `lab: ${title}: ${count("passed")} cases passed, ${count("failed")} failed, ${
-      count("cannot run")
-    } cannot run there; ` +
-      `${calls > 0 ? `${calls} calls of pct compared; ` : ""}in ${seconds()}`,
+    `lab: ${title}: ${count("passed")} cases passed, ${count("failed")} failed` +
+      `${count("known fault") > 0 ? `, ${count("known fault")} failed for faults that are known` : ""}` +
+      `, ${count("cannot run")} cannot run there; ${
+        calls > 0 ? `${calls} calls of pct compared; ` : ""
+      }in ${seconds()}`,
   );
   return code;
 }
