@@ -638,7 +638,11 @@ test("a new name is in Proxmox's file at once, and inside with the next start", 
   assertStringIncludes((await pct(host, ["config", "901"])).stdout, "description: 50%25 of%3A %C3%A4%0Asecond%0A\n");
   assertEquals(await inside(host, "uname -n"), "Portainer");
   await pct(host, ["reboot", "901"]);
-  assertEquals(await inside(host, "uname -n"), "Renamed");
+  assertEquals(await inside(host, "uname -n; cat /etc/hostname"), "Renamed\nRenamed");
+  // Of one with a domain, the first part.
+  await set("--hostname", "model-2.5.example.org");
+  await pct(host, ["reboot", "901"]);
+  assertEquals(await inside(host, "uname -n; cat /etc/hostname"), "model-2\nmodel-2");
   await Deno.writeTextFile(host.conf(901), conf);
   await pct(host, ["reboot", "901"]);
 });
