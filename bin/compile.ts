@@ -1,12 +1,12 @@
 /**
- * Builds setups into the files that the orchestrator runs: `phoenix_hypervisor_setup_<CTID>`, with a `.sh` link beside it.
+ * Builds setups into the files that the orchestrator runs: `phoenix_hypervisor_setup_<CTID>`, with a `.sh` link.
  *
  * ```sh
  * deno task compile 901 --form script
  * ```
  *
- * Both forms are the same program with the same permissions. A *script* is a shell script and JavaScript in one file, and wants Deno on
- * the host; an *executable* is that script compiled, with Deno inside.
+ * Both forms are the same program with the same permissions. A *script* is a shell script and JavaScript in one file,
+ * and wants Deno on the host; an *executable* is that script compiled, with Deno inside.
  *
  * @module
  */
@@ -60,8 +60,9 @@ const DENO_PLACES = ["/usr/local/bin/deno", "/usr/bin/deno", "/root/.deno/bin/de
 const ISOLATED = ["--quiet", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--deny-import", "--ext=js"];
 
 /**
- * Builds each of the setup files `sources` into a file `phoenix_hypervisor_setup_<CTID>` in `folder`. What is built the same way is the
- * same to the last byte. Every file was run once and said its own version; one for another machine cannot be, and was not.
+ * Builds each of the setup files `sources` into a file `phoenix_hypervisor_setup_<CTID>` in `folder`. What is built the
+ * same way is the same to the last byte. Every file was run once and said its own version; one for another machine
+ * cannot be, and was not.
  *
  * @throws {Error} that says what went wrong and what to do; then there is no file that is not whole
  */
@@ -104,8 +105,8 @@ interface Described extends Built {
 }
 
 /**
- * Writes the import map under which the modules of a build resolve: with other values in the place of `lib/build.ts`. `imports` is
- * what {@linkcode importArguments} gave; gives the file.
+ * Writes the import map under which the modules of a build resolve: with other values in the place of `lib/build.ts`.
+ * `imports` is what {@linkcode importArguments} gave; gives the file.
  */
 export async function writeImportMap(
   folder: string,
@@ -130,21 +131,30 @@ export async function writeImportMap(
   return file;
 }
 
-/** The commit of the project's files, with `+modified` where they are not just that; `unknown` where Git cannot tell. */
-async function revision(): Promise<string> {
+/** What a built file is made of, as Git's patterns: the program, how it is built, the versions of its packages. */
+const SOURCES = [
+  ...["lib", "setups", "bin/compile.ts", "bin/place.ts", "deno.json", "deno.lock"],
+  ...[":(exclude)*_test.ts", ":(exclude)*.md"],
+];
+
+/**
+ * The commit of what an executable is made of, in the project in `folder`: with `+modified` where the files are not
+ * just that, `unknown` where Git cannot tell.
+ */
+export async function revision(folder: string = project): Promise<string> {
   const git = async (...args: string[]) => {
     const { success, stdout } = await new Deno.Command("git", {
       args: ["--no-optional-locks", ...args],
-      cwd: project,
+      cwd: folder,
       // Not that of a folder above, nor what a hook's environment names.
-      env: { GIT_DIR: join(project, ".git"), GIT_WORK_TREE: project },
+      env: { GIT_DIR: join(folder, ".git"), GIT_WORK_TREE: folder },
       stderr: "null",
     }).output();
     return success ? new TextDecoder().decode(stdout).trim() : undefined;
   };
   try {
     const commit = await git("rev-parse", "--short=12", "HEAD");
-    const changes = await git("status", "--porcelain", "--", "bin", "lib", "setups", "deno.json", "deno.lock");
+    const changes = await git("status", "--porcelain", "--untracked-files=all", "--", ...SOURCES);
     return commit === undefined ? "unknown" : changes === "" ? commit : `${commit}+modified`;
   } catch {
     return "unknown"; // There is no Git.
@@ -154,7 +164,7 @@ async function revision(): Promise<string> {
 /** Loads the setups as they will be built, and asks them who they are. */
 async function describe(sources: readonly string[], map: string): Promise<Described[]> {
   const program = `
-    import { VERSION, REVISION } from ${JSON.stringify(import.meta.resolve("../lib/build.ts"))};
+    import { versionOf } from ${JSON.stringify(import.meta.resolve("../lib/run/arguments.ts"))};
     import { permissionsOf } from ${JSON.stringify(import.meta.resolve("../lib/run/permission.ts"))};
     ${
     sources.map((source, i) => `import * as module${i} from ${JSON.stringify(pathToFileURL(source).href)};`).join("\n")
@@ -164,7 +174,7 @@ async function describe(sources: readonly string[], map: string): Promise<Descri
       Object.values(module).filter((value) => typeof value?.perform === "function").map((setup) => ({
         ctid: setup.ctid,
         name: setup.name,
-        version: \`${fileName("${setup.ctid}")} \${VERSION} (\${REVISION}) \${setup.name}\`,
+        version: versionOf(setup),
         permissions: permissionsOf(setup),
       }))
     )));`;
@@ -191,7 +201,8 @@ async function scriptOf({ ctid, version, permissions }: Described, source: strin
   const bundle = join(dirname(map), `${ctid}.js`);
   await runDeno(["bundle", "--quiet", "--minify", ...resolution(map), `--output=${bundle}`, source]);
   const places = DENO_PLACES.join(" ");
-  // To JavaScript, each of these lines is a string and a comment. To the shell it is a command that does nothing, and one that does.
+  // To JavaScript, each of these lines is a string and a comment. To the shell it is a command that does nothing, and
+  // one that does.
   const head = [
     `# A shell script that finds Deno and says what is permitted, and the JavaScript that it runs, in one file.`,
     // What a crash would leave on the disk can hold secrets.
@@ -215,7 +226,8 @@ async function compile(script: string, file: string, permissions: readonly strin
     await runDeno([
       "compile",
       ...ISOLATED,
-      // Deno would keep compiled code under a name in `/tmp` that anybody can guess, and whoever writes it first decides what root runs.
+      // Deno would keep compiled code under a name in `/tmp` that anybody can guess, and whoever writes it first
+      // decides what root runs.
       "--no-code-cache",
       ...permissions,
       `--target=${target}`,
@@ -227,11 +239,11 @@ async function compile(script: string, file: string, permissions: readonly strin
     if (!/base binary|denort|Writing binary bytes/.test(said)) throw error;
     const causes = [...said.matchAll(/^ +[01]: (.*?)\.?$/gm)].map(([, cause]) => cause).join(": ");
     throw new Error(
-      `Cannot build an executable, as Deno's base binary "denort" ${Deno.version.deno} for ${target} is not to be had: ${causes}
-Ways out:
-- DENORT_BIN=/path/to/denort, unpacked from denort-${target}.zip of that release
-- build on a machine that reaches dl.deno.land, and bring the files: deno task install --from DIR
-- --form script: a file of some hundred kilobytes, for a host that has Deno`,
+      `Cannot build an executable as Deno's base binary "denort" ${Deno.version.deno} for ${target} is not available: ${causes}
+What to do, one of:
+- set DENORT_BIN=/path/to/denort, unpacked from denort-${target}.zip of that release
+- build on a machine that reaches dl.deno.land, and copy the files here: deno task install --from DIR
+- use --form script: a file of some hundred kilobytes, for a host that has Deno`,
       { cause: error },
     );
   }
@@ -246,8 +258,8 @@ async function requireVersion(program: string, args: readonly string[], expected
   const [firstLine = "nothing"] = said.split("\n");
   throw new Error(
     /^deno \d/.test(said) && program === file
-      ? `Cannot build an executable, as DENORT_BIN is Deno itself and not "denort": set it to the program "denort", or leave it out`
-      : `Cannot build "${basename(file)}": it was to say "${expected}" to --version, and said "${firstLine}"`,
+      ? `Cannot build an executable as DENORT_BIN is Deno itself and not "denort": set it to the program "denort", or leave it out`
+      : `Cannot build "${basename(file)}": expected it to answer --version with "${expected}", found "${firstLine}"`,
   );
 }
 

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes,
 import { join } from "@std/path";
 import { denortMissing } from "../tests/support/denort.ts";
 import { testWith } from "../tests/support/permission.ts";
-import { build, buildOptions, TARGETS, writeImportMap } from "./compile.ts";
+import { build, buildOptions, revision, TARGETS, writeImportMap } from "./compile.ts";
 import { versionIn } from "./place.ts";
 import { availableSetups } from "./setups.ts";
 
@@ -42,8 +42,7 @@ async function run(program: string, args: string[], options: Deno.CommandOptions
 
 /** The task, as `deno.json` runs it. */
 function compileTask(args: string[], env: Record<string, string> = {}) {
-  const permissions = "--allow-read --allow-write --allow-run --allow-net --allow-env=PHOENIX_IMPORTS,JSR_URL,INIT_CWD";
-  return run(Deno.execPath(), ["run", "--quiet", "--no-prompt", ...permissions.split(" "), "bin/compile.ts", ...args], {
+  return run(Deno.execPath(), ["run", "--quiet", "-A", "bin/compile.ts", ...args], {
     cwd: project,
     env: { NO_COLOR: "1", ...env },
   });
@@ -79,6 +78,46 @@ testWith(
     });
   },
 );
+
+// Whoever asks an executable for its revision wants to know what runs, and not what else somebody was working on.
+testWith(NEEDED, "the revision is that of what goes into an executable, and of nothing else", async (t) => {
+  await withFolder(async (folder) => {
+    const git = (...args: string[]) =>
+      run("git", ["-c", "user.name=x", "-c", "user.email=x@example", ...args], { cwd: folder });
+    const write = async (file: string, text: string) => {
+      await Deno.mkdir(join(folder, file, ".."), { recursive: true });
+      await Deno.writeTextFile(join(folder, file), text);
+    };
+    if (await git("init", "--quiet").then(({ code }) => code !== 0, () => true)) {
+      assertEquals(await revision(folder), "unknown", "without Git");
+      return;
+    }
+    const inside = ["lib/run/main.ts", "lib/std/import_map.json", "setups/901.ts", "setups/shared/vllm.ts"]
+      .concat(["bin/compile.ts", "bin/place.ts", "deno.json", "deno.lock"]);
+    const outside = ["lib/run/main_test.ts", "lib/README.md", "bin/setup.ts", "bin/compile_test.ts", "README.md"]
+      .concat(["tests/hosts/simulated/pct", "tests/laws_test.ts"]);
+    for (const file of [...inside, ...outside]) await write(file, "");
+    await git("add", ".");
+    await git("commit", "--quiet", "--message", "x");
+    const clean = await revision(folder);
+    assertMatch(clean, /^[0-9a-f]{12}$/);
+    const afterChange = async (file: string, text?: string) => {
+      if (text === undefined) await Deno.remove(join(folder, file));
+      else await write(file, text);
+      const found = await revision(folder);
+      await git("reset", "--quiet", "--hard");
+      await git("clean", "--quiet", "--force", "-d");
+      return found;
+    };
+    for (const file of [...inside, "lib/new/new.ts"]) {
+      await t.step(file, async () => assertEquals(await afterChange(file, "x"), `${clean}+modified`));
+    }
+    for (const file of [...outside, "lib/new/new_test.ts", "tests/new.ts"]) {
+      await t.step(`not ${file}`, async () => assertEquals(await afterChange(file, "x"), clean));
+    }
+    assertEquals(await afterChange("lib/run/main.ts"), `${clean}+modified`);
+  });
+});
 
 testWith(NEEDED, "a script is one file that runs from anywhere", async (t) => {
   await withFolder(async (folder) => {
@@ -165,8 +204,9 @@ testWith(NEEDED, "a script is one file that runs from anywhere", async (t) => {
       const { code, stderr } = await run("/bin/sh", command, { env: { PCT_PATH: "/bin/true", PATH: folder } });
       assertEquals(code, 3, stderr);
       // The session starts at the same time, and may be ended before it says so.
-      const calls = (await Deno.readTextFile(`${pct}.log`)).trim().split("\n");
-      assertEquals([...new Set([...calls, "exec 910 -- sh 0"])].sort(), ["exec 910 -- sh 0", "status 910 0"]);
+      const calls = (await Deno.readTextFile(`${pct}.log`)).trim().split("\n")
+        .map((call) => call.replace(/^(exec 910) -- .* (\d+)$/, "$1 $2"));
+      assertEquals([...new Set([...calls, "exec 910 0"])].sort(), ["exec 910 0", "status 910 0"]);
     });
 
     const nothing = join(folder, "nothing");
@@ -260,13 +300,17 @@ testWith(NEEDED, "without denort there is an error with the ways out, and no fil
     await t.step("where it is another program", async () => {
       const { code, stderr } = await compile("/bin/true");
       assertEquals(code, 1);
-      assertMatch(stderr, /Cannot build .*: it was to say "phoenix_hypervisor_setup_\d+ .*" to --version, and said "/);
+      assertMatch(
+        stderr,
+        /Cannot build .*: expected it to answer --version with "phoenix_hypervisor_setup_\d+ .*", found "/,
+      );
       await nothing();
     });
   });
 });
 
-// The base binary only runs what it is given. For another machine it is not tried, so that any program can stand in for it.
+// The base binary only runs what it is given. For another machine it is not tried, so that any program can stand in for
+// it.
 testWith(
   NEEDED,
   "an executable holds its version and what its setup is permitted, and is the same when it is built again",

@@ -10,8 +10,9 @@
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ConfigurationError, ContainerConfig, readJson } from "../lib/run/configuration.ts";
 import { messageOf } from "../lib/errors.ts";
+import { ConfigurationError, ContainerConfig, readJson } from "../lib/run/configuration.ts";
+import { isSameHostName } from "../lib/run/setup.ts";
 import { build, BUILD_OPTIONS, BUILD_USAGE, buildOptions, pathFromCaller } from "./compile.ts";
 import { fileName, place, remove, versionIn } from "./place.ts";
 import { availableSetups, selected, setupFile } from "./setups.ts";
@@ -31,20 +32,26 @@ async function builtIn(folder: string): Promise<number[]> {
 }
 
 /**
- * Says why a setup of a container called `name` is not for the host of this configuration, as the end of a sentence; `undefined` where
- * it is.
+ * Says why a setup, of a container called `name`, is not for a host, as the end of a sentence; `undefined` where it is.
  */
-function notThisHosts(ctid: number, name: string, file: string, json: unknown): string | undefined {
-  const short = (name: string) => name.split(".")[0]!.toLowerCase();
-  let meant: string;
-  try {
-    meant = new ContainerConfig(file, json, ctid).name;
-  } catch (error) {
-    return error instanceof ConfigurationError && error.blockMissing
-      ? `"${file}" has no container ${ctid}`
-      : messageOf(error);
+type HostFilter = (ctid: number, name: string) => string | undefined;
+
+/** Knows by the configuration `file` which setups are for the host. */
+function hostFilter(file: string): HostFilter {
+  const json = readJson(file);
+  if (json === undefined) {
+    throw new Error(`Cannot tell which setups are for this host as there is no "${file}": name their CTIDs`);
   }
-  return short(meant) === short(name) ? undefined : `"${file}" calls it "${meant}", the setup is for "${name}"`;
+  return (ctid, name) => {
+    try {
+      const configured = new ContainerConfig(file, json, ctid).name;
+      if (isSameHostName(configured, name)) return undefined;
+      return `"${file}" calls it "${configured}", the setup is for "${name}"`;
+    } catch (error) {
+      const hasNone = error instanceof ConfigurationError && error.blockMissing;
+      return hasNone ? `"${file}" has no container ${ctid}` : messageOf(error);
+    }
+  };
 }
 
 /** Does something for each container, and says what came of it. Gives false where it failed for one. */
@@ -62,7 +69,7 @@ async function forEach(ctids: readonly number[], serve: (ctid: number) => Promis
 }
 
 /** Carries a command line out. Gives false where one of the containers could not be served. */
-async function install(args: string[]): Promise<boolean> {
+async function main(args: string[]): Promise<boolean> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -73,57 +80,67 @@ async function install(args: string[]): Promise<boolean> {
       uninstall: { type: "boolean", default: false },
     },
   });
-  const { all, uninstall, help } = values;
+  const { all, from, uninstall, help } = values;
   if (help) {
     console.log(USAGE);
     return true;
   }
   const builds = values.form !== undefined || values.pct !== undefined || values.target !== undefined;
-  if ([builds, values.from !== undefined, uninstall].filter(Boolean).length > 1) {
+  if ([builds, from !== undefined, uninstall].filter(Boolean).length > 1) {
     throw new Error(`These options exclude each other\n${USAGE}`);
   }
   const options = buildOptions(values);
   const prefix = pathFromCaller(values.prefix);
   const folder = join(prefix, "bin");
-  if (Deno.uid() !== 0) throw new Error(`Cannot change "${folder}", whose files are root's: run this as root`);
+  if (Deno.uid() !== 0) throw new Error(`Cannot change "${folder}" as its files are root's: run this as root`);
   if (!await Deno.stat(folder).then(({ isDirectory }) => isDirectory, () => false)) {
-    throw new Error(`There is no folder "${folder}": make it, or name the right place with --prefix`);
+    throw new Error(`There is no folder "${folder}": create it, or name the right place with --prefix`);
   }
+  if (uninstall) return await uninstallFrom(folder, positionals, all);
 
-  if (uninstall) {
-    const there = await builtIn(folder);
-    // What was installed need not have a setup here any more.
-    const ctids = selected(positionals, all, all ? there : [...new Set([...availableSetups(), ...there])]);
-    return await forEach(ctids, async (ctid) => await remove(ctid, folder) ? "removed" : "unchanged: not installed");
+  const notMeant = all ? hostFilter(join(prefix, "etc/phoenix_lxc_configs.json")) : () => undefined;
+  if (from !== undefined) {
+    const built = pathFromCaller(from);
+    return await installFrom(built, folder, selected(positionals, all, await builtIn(built)), notMeant);
   }
-
-  const configFile = join(prefix, "etc/phoenix_lxc_configs.json");
-  const config = all ? readJson(configFile) : undefined;
-  if (all && config === undefined) {
-    throw new Error(`Cannot tell which setups are this host's, as there is no "${configFile}": name their CTIDs`);
-  }
-  const from = values.from === undefined ? undefined : pathFromCaller(values.from);
-  const ctids = selected(positionals, all, from === undefined ? availableSetups() : await builtIn(from));
+  const ctids = selected(positionals, all, availableSetups());
   const temporary = await Deno.makeTempDir({ prefix: "phoenix_install_" });
   try {
-    if (from === undefined) await build(ctids.map(setupFile), temporary, options);
-    return await forEach(ctids, async (ctid) => {
-      const file = join(from ?? temporary, fileName(ctid));
-      const version = (await versionIn(file))!;
-      const name = version.slice(version.indexOf(") ") + 2);
-      const reason = all ? notThisHosts(ctid, name, configFile, config) : undefined;
-      if (reason !== undefined) return `skipped: ${reason}`;
-      const placed = await place(file, folder, { installed: true });
-      return `${placed ? "installed" : "unchanged"}: ${join(folder, fileName(ctid))} and .sh, ${version}`;
-    });
+    await build(ctids.map(setupFile), temporary, options);
+    return await installFrom(temporary, folder, ctids, notMeant);
   } finally {
     await Deno.remove(temporary, { recursive: true });
   }
 }
 
+async function uninstallFrom(folder: string, positionals: readonly string[], all: boolean): Promise<boolean> {
+  const there = await builtIn(folder);
+  // What was installed need not have a setup here any more.
+  const ctids = selected(positionals, all, all ? there : [...new Set([...availableSetups(), ...there])]);
+  return await forEach(ctids, async (ctid) => await remove(ctid, folder) ? "removed" : "unchanged: not installed");
+}
+
+/** Installs the files that were built into the folder `built`, but for those that `notMeant` gives a reason against. */
+function installFrom(
+  built: string,
+  folder: string,
+  ctids: readonly number[],
+  notMeant: HostFilter,
+): Promise<boolean> {
+  return forEach(ctids, async (ctid) => {
+    const file = join(built, fileName(ctid));
+    const version = await versionIn(file);
+    if (version === undefined) throw new Error(`Cannot use "${file}" as it was not built by this project`);
+    const reason = notMeant(ctid, version.slice(version.indexOf(") ") + 2));
+    if (reason !== undefined) return `skipped: ${reason}`;
+    const placed = await place(file, folder, { installed: true });
+    return `${placed ? "installed" : "unchanged"}: ${join(folder, fileName(ctid))} and .sh, ${version}`;
+  });
+}
+
 if (import.meta.main) {
   try {
-    if (!await install(Deno.args)) Deno.exit(1);
+    if (!await main(Deno.args)) Deno.exit(1);
   } catch (error) {
     console.error(messageOf(error));
     Deno.exit(1);

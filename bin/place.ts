@@ -9,7 +9,7 @@ import { basename, join } from "node:path";
 import { messageOf } from "../lib/errors.ts";
 
 /** The name of the file that sets up a container. The orchestrator's own name for it ends in `.sh`. */
-export function fileName(ctid: number | string): string {
+export function fileName(ctid: number): string {
   return `phoenix_hypervisor_setup_${ctid}`;
 }
 
@@ -17,8 +17,8 @@ export function fileName(ctid: number | string): string {
 export const MARK = '#!/bin/sh\n":" //; # ';
 
 /**
- * What the built file `file` answers to `--version`, read instead of run; `undefined` where it is something else that has the name,
- * such as somebody's own script.
+ * What the built file `file` answers to `--version`, read instead of run; `undefined` where it is something else that
+ * has the name, such as another script.
  */
 export async function versionIn(file: string): Promise<string | undefined> {
   const name = basename(file).replace(/\.sh$/, "");
@@ -46,8 +46,8 @@ export async function answerToVersion(program: string, args: readonly string[] =
 }
 
 /**
- * Puts the built file `source` and its `.sh` link into `folder`, each whole or not at all, with permissions 0755. Gives false, having
- * done nothing, where they are there already.
+ * Puts the built file `source` and its `.sh` link into `folder`, each whole or not at all, with permissions 0755. Gives
+ * false, having done nothing, where they are there already.
  *
  * With `installed`, the file becomes root's, and has to say its version before it takes its place.
  *
@@ -76,7 +76,7 @@ export async function place(source: string, folder: string, { installed }: { ins
       await Deno.chown(temporary, 0, 0);
       const [expected, said] = [await versionIn(source), await answerToVersion(temporary)];
       if (said !== expected) {
-        throw new Error(`Cannot use "${source}": it was to say "${expected}" to --version, and said "${said}"`);
+        throw new Error(`Cannot use "${source}": expected it to answer --version with "${expected}", found "${said}"`);
       }
     }
     await Deno.rename(temporary, file);
@@ -110,7 +110,9 @@ async function requireOurs(path: string): Promise<void> {
     ? `${await Deno.readLink(path)}.sh` === basename(path)
     : info.isFile && await versionIn(path) !== undefined;
   if (isOurs) return;
-  throw new Error(`"${path}" is somebody's own and no file of this project: look at it, and move it away first`);
+  throw new Error(
+    `Cannot replace or remove "${path}" as it was not built by this project: look at it, and move it away first`,
+  );
 }
 
 async function write(path: string, content: Uint8Array): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * Runs the setup of one container during development: on this host where it is a Proxmox one, else on the simulated host.
+ * Runs the setup of a container during development: on this host where it is a Proxmox one, else on a simulated one.
  *
  * ```sh
  * deno task setup 901 --check
@@ -9,10 +9,10 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { readArguments } from "../lib/run/arguments.ts";
+import { readCommandLine } from "../lib/run/arguments.ts";
 import { PCT_PATH } from "../lib/build.ts";
-import { SimulatedHost } from "../tests/hosts/simulated/simulated_host.ts";
-import { availableSetups, selected, setupFile } from "./setups.ts";
+import { messageOf } from "../lib/errors.ts";
+import { availableSetups, permissionsIn, selected, setupFile } from "./setups.ts";
 import { importArguments, inForeground } from "./toolchain.ts";
 
 const USAGE = `Usage: deno task setup <CTID> [options]
@@ -21,28 +21,19 @@ The options are those of the setup: deno task setup ${availableSetups()[0]} --he
 
 const state = fileURLToPath(import.meta.resolve("../.simulated"));
 
-/** The options of Deno in the first line of a setup: what it is permitted when it is run by its name. */
-function permissionsOf(setup: string): string[] {
-  const [line = ""] = Deno.readTextFileSync(setup).split("\n");
-  const options = /^#!\/usr\/bin\/env -S deno run (.+)$/.exec(line)?.[1];
-  if (options === undefined) {
-    throw new Error(`Cannot run "${setup}" as its first line does not say what it is permitted`);
-  }
-  return options.split(" ");
-}
-
 async function run(args: string[]): Promise<number> {
-  const { help, positional } = readArguments(args);
+  const { help, positional } = readCommandLine(args);
   if (help && positional.length === 0) {
     console.log(USAGE);
     return 0;
   }
-  const [ctid] = selected(positional.slice(0, 1), false, availableSetups());
-  const setup = setupFile(ctid!);
-  const argv = ["run", ...await importArguments(), ...permissionsOf(setup), setup, ...args];
+  const [setup = ""] = selected(positional.slice(0, 1), false, availableSetups()).map(setupFile);
+  const argv = ["run", ...await importArguments(), ...permissionsIn(setup), setup, ...args];
   const streams = { stdin: "null", stdout: "inherit", stderr: "inherit" } as const;
   if (await exists(PCT_PATH)) return await inForeground(new Deno.Command(Deno.execPath(), { args: argv, ...streams }));
   console.error(`THIS IS A SIMULATION: there is no ${PCT_PATH} here, so this runs on the simulated host in ${state}`);
+  // A host that has containers of its own has no need of a simulated one, nor of the tests that it is a part of.
+  const { SimulatedHost } = await import("../tests/hosts/simulated/simulated_host.ts");
   const host = await SimulatedHost.open(state);
   return await inForeground(host.command(Deno.execPath(), argv, streams));
 }
@@ -55,7 +46,7 @@ if (import.meta.main) {
   try {
     Deno.exit(await run(Deno.args));
   } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
+    console.error(messageOf(error));
     Deno.exit(1);
   }
 }

@@ -19,6 +19,16 @@ export function setupFile(ctid: number): string {
   return `${folder}${ctid}.ts`;
 }
 
+/** The options of Deno in the first line of a setup file: what the setup is permitted when it is run by its name. */
+export function permissionsIn(file: string): string[] {
+  const [line = ""] = Deno.readTextFileSync(file).split("\n", 1);
+  const options = /^#!\/usr\/bin\/env -S deno run (.+)$/.exec(line)?.[1];
+  if (options === undefined) {
+    throw new Error(`Cannot run "${file}" as its first line does not say what it is permitted`);
+  }
+  return options.split(" ");
+}
+
 /** The ids that a command line names, `--all` being all that are `available`. Throws for what is none of them. */
 export function selected(positional: readonly string[], all: boolean, available: readonly number[]): number[] {
   const there = `There are: ${available.join(", ") || "none"}`;

@@ -10,11 +10,12 @@
  * 4. else the local modules.
  *
  * ```sh
- * deno run --allow-run --allow-net --allow-env=PHOENIX_IMPORTS,JSR_URL bin/toolchain.ts test --allow-read
+ * deno run -A bin/toolchain.ts test -A
  * ```
  *
- * `--allow-run` names no program: the path of Deno differs from one installation to the next, and a name found in
- * `PATH` can be another version or, under `npx`, no Deno at all.
+ * What it needs is to run Deno, to ask the network and to read these two variables. It names no program to be
+ * permitted: the path of Deno differs from one installation to the next, and a name found in `PATH` can be another
+ * version or, under `npx`, no Deno at all.
  *
  * @module
  */
@@ -23,7 +24,8 @@ import localMap from "../lib/std/import_map.json" with { type: "json" };
 
 // This module runs before the bare names resolve: it imports none of them.
 
-const deadline = 800; // milliseconds: with starting up, within the second
+/** How long asking may take: with starting up, within the second. */
+const MAX_CHOICE_MS = 800;
 
 const importMap = fileURLToPath(import.meta.resolve("../lib/std/import_map.json"));
 const config = fileURLToPath(import.meta.resolve("../deno.json"));
@@ -37,9 +39,9 @@ interface Choice {
 }
 
 /**
- * Returns what a Deno subcommand needs among its options so that the imports of this project resolve on this network, also
- * those of a module that lies elsewhere: `--config=…`, and `--import-map=…` where JSR does not serve them. The lock file beside
- * the configuration tells what npm's packages are without asking for their versions.
+ * Returns what a Deno subcommand needs among its options so that the imports of this project resolve on this network,
+ * also those of a module that lies elsewhere: `--config=…`, and `--import-map=…` where JSR does not serve them. The
+ * lock file beside the configuration tells what npm's packages are without asking for their versions.
  *
  * Says on stderr which it is and why, unless `PHOENIX_IMPORTS` decided.
  *
@@ -71,7 +73,7 @@ function chosenByEnvironment(): Choice | undefined {
 
 async function chooseByNetwork(): Promise<Choice> {
   const registry = registryUrl();
-  const signal = AbortSignal.timeout(deadline);
+  const signal = AbortSignal.timeout(MAX_CHOICE_MS);
   if (await isCached(signal)) return { imports: "jsr", reason: "from Deno's cache" };
   const obstacle = await obstacleTo(new URL(`${packages[0]}/meta.json`, registry), signal);
   return obstacle
@@ -118,7 +120,7 @@ async function obstacleTo(url: URL, signal: AbortSignal): Promise<string | undef
     return text.startsWith("{") ? undefined : "answers with something else than a package";
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) return "is not among the permitted addresses";
-    return signal.aborted ? `does not answer within ${deadline} ms` : "cannot be reached";
+    return signal.aborted ? `does not answer within ${MAX_CHOICE_MS} ms` : "cannot be reached";
   }
 }
 

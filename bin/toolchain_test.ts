@@ -1,14 +1,12 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
+import { testWith } from "../tests/support/permission.ts";
 
 const root = fromFileUrl(import.meta.resolve("../"));
 const local = join(root, "lib/std/import_map.json");
 
-// These start Deno, serve on loopback and write a cache: under a bare `deno test` they are shown as ignored.
-const states = await Promise.all(
-  (["run", "net", "read", "write"] as const).map((name) => Deno.permissions.query({ name })),
-);
-const ignore = states.some(({ state }) => state !== "granted");
+// These start Deno, serve on loopback and write a cache.
+const test = (name: string, fn: () => Promise<void>) => testWith(["run", "net", "read", "write"], name, fn);
 
 // Whatever surrounds the tests, they start undecided and reach loopback directly.
 const surroundings = { PHOENIX_IMPORTS: "", NO_PROXY: "127.0.0.1", NO_COLOR: "1" };
@@ -43,7 +41,7 @@ const resolvePath = ["eval", 'console.log(import.meta.resolve("@std/path"))'];
 const fromJsr = "jsr:@std/path@^1.1.5\n";
 const fromHere = `${new URL("../lib/std/path.ts", import.meta.url)}\n`;
 
-Deno.test({ name: "PHOENIX_IMPORTS decides where imports come from", ignore }, async () => {
+test("PHOENIX_IMPORTS decides where imports come from", async () => {
   assertEquals(await run(resolvePath, { env: { PHOENIX_IMPORTS: "jsr" } }), {
     code: 0,
     stdout: fromJsr,
@@ -56,7 +54,7 @@ Deno.test({ name: "PHOENIX_IMPORTS decides where imports come from", ignore }, a
   });
 });
 
-Deno.test({ name: "any other value of PHOENIX_IMPORTS is an error that names the two", ignore }, async () => {
+test("any other value of PHOENIX_IMPORTS is an error that names the two", async () => {
   assertEquals(await run(resolvePath, { env: { PHOENIX_IMPORTS: "npm" } }), {
     code: 1,
     stdout: "",
@@ -64,7 +62,7 @@ Deno.test({ name: "any other value of PHOENIX_IMPORTS is an error that names the
   });
 });
 
-Deno.test({ name: "a JSR_URL that is no URL is an error that names it", ignore }, async () => {
+test("a JSR_URL that is no URL is an error that names it", async () => {
   assertEquals(await run(resolvePath, { env: { JSR_URL: "jsr.example" } }), {
     code: 1,
     stdout: "",
@@ -72,7 +70,7 @@ Deno.test({ name: "a JSR_URL that is no URL is an error that names it", ignore }
   });
 });
 
-Deno.test({ name: "a registry that serves packages is used", ignore }, async () => {
+test("a registry that serves packages is used", async () => {
   await using server = serve(() => Response.json({ versions: {} }));
   assertEquals(await run(resolvePath, { env: { JSR_URL: server.url } }), {
     code: 0,
@@ -81,7 +79,7 @@ Deno.test({ name: "a registry that serves packages is used", ignore }, async () 
   });
 });
 
-Deno.test({ name: "a registry that serves something else is not used", ignore }, async () => {
+test("a registry that serves something else is not used", async () => {
   await using portal = serve(() => new Response("<html>Please log in</html>"));
   assertEquals(await run(resolvePath, { env: { JSR_URL: portal.url } }), {
     code: 0,
@@ -95,7 +93,7 @@ Deno.test({ name: "a registry that serves something else is not used", ignore },
   );
 });
 
-Deno.test({ name: "a registry that refuses connections is not used", ignore }, async () => {
+test("a registry that refuses connections is not used", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const host = `127.0.0.1:${listener.addr.port}`;
   listener.close();
@@ -106,7 +104,7 @@ Deno.test({ name: "a registry that refuses connections is not used", ignore }, a
   });
 });
 
-Deno.test({ name: "a registry that accepts and keeps silent is not waited for", ignore }, async () => {
+test("a registry that accepts and keeps silent is not waited for", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const host = `127.0.0.1:${listener.addr.port}`;
   assertEquals(await run(resolvePath, { env: { JSR_URL: `http://${host}/` } }), {
@@ -116,7 +114,7 @@ Deno.test({ name: "a registry that accepts and keeps silent is not waited for", 
   });
 });
 
-Deno.test({ name: "a registry that may not be asked is not used", ignore }, async () => {
+test("a registry that may not be asked is not used", async () => {
   await using server = serve(() => Response.json({ versions: {} }));
   assertEquals(
     (await run(resolvePath, { env: { JSR_URL: server.url }, net: "--allow-net=jsr.io" })).stderr,
@@ -124,7 +122,7 @@ Deno.test({ name: "a registry that may not be asked is not used", ignore }, asyn
   );
 });
 
-Deno.test({ name: "packages in Deno's cache are used, whether the registry answers or not", ignore }, async () => {
+test("packages in Deno's cache are used, whether the registry answers or not", async () => {
   const project = await Deno.makeTempDir();
   try {
     for (const file of ["bin/toolchain.ts", "lib/std/import_map.json", "deno.json"]) {
@@ -161,7 +159,7 @@ Deno.test({ name: "packages in Deno's cache are used, whether the registry answe
   }
 });
 
-Deno.test({ name: "Deno gets the arguments as they are, and its exit code is ours", ignore }, async () => {
+test("Deno gets the arguments as they are, and its exit code is ours", async () => {
   const args = ["", "a b", "--check", "--", "$HOME"];
   const { code, stdout } = await run(["eval", "console.log(JSON.stringify(Deno.args)); Deno.exit(7)", ...args], {
     env: { PHOENIX_IMPORTS: "local" },
@@ -169,7 +167,7 @@ Deno.test({ name: "Deno gets the arguments as they are, and its exit code is our
   assertEquals({ code, args: JSON.parse(stdout) }, { code: 7, args });
 });
 
-Deno.test({ name: "without a subcommand there is nothing to run", ignore }, async () => {
+test("without a subcommand there is nothing to run", async () => {
   for (const args of [[], ["--allow-read"]]) {
     const { code, stderr } = await run(args);
     assertEquals(code, 1);
@@ -178,7 +176,7 @@ Deno.test({ name: "without a subcommand there is nothing to run", ignore }, asyn
 });
 
 for (const [signal, expected] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 143]] as const) {
-  Deno.test({ name: `${signal} reaches Deno, which ends in its own way`, ignore }, async () => {
+  test(`${signal} reaches Deno, which ends in its own way`, async () => {
     const program = `
       const kept = setInterval(() => {}, 60_000);
       Deno.addSignalListener("${signal}", () => {
@@ -201,61 +199,56 @@ for (const [signal, expected] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 
   });
 }
 
-Deno.test(
-  { name: "importArguments says on stderr what it found, unless PHOENIX_IMPORTS decided", ignore },
-  async () => {
-    const module = JSON.stringify(import.meta.resolve("./toolchain.ts"));
-    const program = `
+test("importArguments says on stderr what it found, unless PHOENIX_IMPORTS decided", async () => {
+  const module = JSON.stringify(import.meta.resolve("./toolchain.ts"));
+  const program = `
     const { importArguments } = await import(${module});
     console.log(JSON.stringify(await importArguments()));
   `;
-    const call = async (env: Record<string, string>) => {
-      const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: ["eval", program],
-        env: { ...surroundings, ...env },
-      }).output();
-      return [JSON.parse(new TextDecoder().decode(stdout)), new TextDecoder().decode(stderr)];
-    };
-    const config = `--config=${join(root, "deno.json")}`;
-    assertEquals(await call({ PHOENIX_IMPORTS: "local" }), [[config, `--import-map=${local}`], ""]);
-    assertEquals(await call({ PHOENIX_IMPORTS: "jsr" }), [[config], ""]);
-    await using server = serve(() => Response.json({ versions: {} }));
-    assertEquals(await call({ JSR_URL: server.url }), [[config], `Imports: JSR, as ${server.host} answers\n`]);
-  },
-);
+  const call = async (env: Record<string, string>) => {
+    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", program],
+      env: { ...surroundings, ...env },
+    }).output();
+    return [JSON.parse(new TextDecoder().decode(stdout)), new TextDecoder().decode(stderr)];
+  };
+  const config = `--config=${join(root, "deno.json")}`;
+  assertEquals(await call({ PHOENIX_IMPORTS: "local" }), [[config, `--import-map=${local}`], ""]);
+  assertEquals(await call({ PHOENIX_IMPORTS: "jsr" }), [[config], ""]);
+  await using server = serve(() => Response.json({ versions: {} }));
+  assertEquals(await call({ JSR_URL: server.url }), [[config], `Imports: JSR, as ${server.host} answers\n`]);
+});
 
-// On a machine that is new, Deno's cache has the packages that the lock file names, but not npm's lists of their versions.
-Deno.test(
-  { name: "a module elsewhere gets npm's packages as the lock file has them, without asking npm", ignore },
-  async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
-      const { npmCache } = JSON.parse(new TextDecoder().decode(info.stdout));
-      await new Deno.Command("cp", { args: ["-r", npmCache, join(folder, "npm")] }).output();
-      await new Deno.Command("find", { args: [join(folder, "npm"), "-name", "registry.json", "-delete"] }).output();
-      const module = join(folder, "module.ts");
-      await Deno.writeTextFile(module, 'import { $ } from "dax";\nconsole.log(typeof $);\n');
-      const program = `
+// On a machine that is new, Deno's cache has the packages that the lock file names, but not npm's lists of their
+// versions.
+test("a module elsewhere gets npm's packages as the lock file has them, without asking npm", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
+    const { npmCache } = JSON.parse(new TextDecoder().decode(info.stdout));
+    await new Deno.Command("cp", { args: ["-r", npmCache, join(folder, "npm")] }).output();
+    await new Deno.Command("find", { args: [join(folder, "npm"), "-name", "registry.json", "-delete"] }).output();
+    const module = join(folder, "module.ts");
+    await Deno.writeTextFile(module, 'import { $ } from "dax";\nconsole.log(typeof $);\n');
+    const program = `
     const { importArguments } = await import(${JSON.stringify(import.meta.resolve("./toolchain.ts"))});
     const args = ["run", "--cached-only", "--allow-env", "--allow-read", ...await importArguments(), ${
-        JSON.stringify(module)
-      }];
+      JSON.stringify(module)
+    }];
     const { code } = await new Deno.Command(Deno.execPath(), { args }).output();
     Deno.exit(code);
   `;
-      const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: ["eval", program],
-        env: { ...surroundings, PHOENIX_IMPORTS: "local", DENO_DIR: folder },
-      }).output();
-      assertEquals({ code, stderr: new TextDecoder().decode(stderr) }, { code: 0, stderr: "" });
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  },
-);
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", program],
+      env: { ...surroundings, PHOENIX_IMPORTS: "local", DENO_DIR: folder },
+    }).output();
+    assertEquals({ code, stderr: new TextDecoder().decode(stderr) }, { code: 0, stderr: "" });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
 
-Deno.test({ name: "what runs below decides the same", ignore }, async () => {
+test("what runs below decides the same", async () => {
   await using server = serve(() => new Response(null, { status: 503 }));
   const { stdout } = await run(["eval", 'console.log(Deno.env.get("PHOENIX_IMPORTS"))'], {
     env: { JSR_URL: server.url },

@@ -44,7 +44,6 @@ function step(...states: string[]): Step<string> & { readonly asked: string[] } 
   };
 }
 
-// DESIGN 3: probe, diff, apply, probe again; what ensure returns says whether that took a change.
 Deno.test("a step is applied only where there is a difference, and looked at again", async () => {
   const cases = [
     { states: ["right"], check: false, outcome: "unchanged", changed: false, asked: ["probe", "diff right"] },
@@ -79,7 +78,6 @@ Deno.test("a step is applied only where there is a difference, and looked at aga
   }
 });
 
-// DESIGN 3: an apply that returned 0 and changed nothing is a failure, with its output.
 Deno.test("an apply that changes nothing fails with the difference and its last output", async () => {
   const container = new StubContainer(on("first", "a"), on("second", { stdout: "all fine\n", stderr: "or so\n" }));
   const { engine, outcomes } = engineOf(container);
@@ -92,7 +90,7 @@ Deno.test("an apply that changes nothing fails with the difference and its last 
       },
     }), StepFailed);
   assertEquals([error.step, error.exitCode, outcomes()], ["thing", ExitCode.Step, ["failed"]]);
-  assertEquals(error.message, "Nothing failed, yet it is still not so: state: wrong -> right");
+  assertEquals(error.message, "Applied without an error, but still different: state: wrong -> right");
   assertInstanceOf(error.cause, CommandFailed);
   assertEquals(error.cause.evidence, { command: "second", code: 0, stdout: "all fine", stderr: "or so" });
 
@@ -100,7 +98,7 @@ Deno.test("an apply that changes nothing fails with the difference and its last 
   assertEquals([silent.cause instanceof CommandFailed, silent.exitCode], [false, ExitCode.Step]);
 });
 
-// DESIGN 2: what a step throws decides about the exit code; what is no failure of the world is a defect.
+// What a step throws decides about the exit code; what is no failure of the world is a defect.
 Deno.test("a step that throws has failed, with the exit code and the hint of what it threw", async () => {
   const thrown: [unknown, ExitCode, string | undefined][] = [
     [new Failure(ExitCode.Timeout, "late", { hint: "wait" }), ExitCode.Timeout, "wait"],
@@ -124,7 +122,7 @@ Deno.test("a step that throws has failed, with the exit code and the hint of wha
   }
 });
 
-// DESIGN 3: --check wraps the container in one that refuses to write, whoever asks.
+// --check wraps the container in one that refuses to write, whoever asks.
 Deno.test("in check mode nothing is written, not even by a step that tries", async () => {
   const container = new StubContainer(on("look", "seen"));
   const { engine } = engineOf(container, true);
@@ -144,7 +142,7 @@ Deno.test("in check mode nothing is written, not even by a step that tries", asy
   assertEquals([container.reads, container.writes], [["look"], []]);
 });
 
-// DESIGN 3: what a predicted change would have made is not there yet, so that nobody can look at what stands on it.
+// What a predicted change would have made is not there yet, so that nobody can look at what stands on it.
 Deno.test("in check mode a probe may fail after a predicted change, and only then", async () => {
   const cannotLook = (error: unknown): Step<string> => ({ ...step("right"), probe: () => Promise.reject(error) });
   const missing = new Failure(ExitCode.Step, "no such program");
@@ -154,7 +152,7 @@ Deno.test("in check mode a probe may fail after a predicted change, and only the
   assertEquals(await engine.ensure(cannotLook(missing)), true);
   assertEquals(await engine.ensure(step("right")), false);
   assertEquals(outcomes(), ["would change", "would change", "unchanged"]);
-  const note = "cannot be told before the steps above are done: no such program";
+  const note = "cannot be predicted before the steps above are done: no such program";
   assertEquals(events.some((event) => event.event === "step finished" && event.note === note), true);
 
   await assertRejects(() => engineOf(undefined, true).engine.ensure(cannotLook(missing)), StepFailed);
@@ -169,7 +167,7 @@ Deno.test("in check mode a probe may fail after a predicted change, and only the
   await assertRejects(() => real.ensure(cannotLook(missing)), StepFailed);
 });
 
-// DESIGN 1: plain control flow needs "await"; where it is missing, two steps would work at once.
+// Plain control flow needs "await"; where it is missing, two steps would work at once.
 Deno.test("a step that is not awaited keeps the next one from starting", async () => {
   const { engine, outcomes } = engineOf();
   const gate = Promise.withResolvers<string>();
@@ -182,7 +180,7 @@ Deno.test("a step that is not awaited keeps the next one from starting", async (
   assertEquals([await first, engine.running, outcomes()], [false, undefined, ["unchanged"]]);
 });
 
-// DESIGN 5: every fact of a run is an event, the output of what a step runs among them, line by line.
+// Every fact of a run is an event, the output of what a step runs among them, line by line.
 Deno.test("output becomes events as it comes, also the last line of a command that fails", async () => {
   const bytes = new TextEncoder().encode("é\ntwo\n\nlast");
   const container = new StubContainer(on("write", (_, { onOutput }) => {
@@ -264,6 +262,6 @@ Deno.test("a step says how far it is, and a step's own listener hears the output
 Deno.test("a difference reads as one phrase", () => {
   assertEquals(describeDifference({ what: "mode", from: "644", to: "600" }), "mode: 644 -> 600");
   assertEquals(describeDifference({ what: "container", to: "running" }), "container: running");
-  assertEquals(describeDifference({ what: "environment X", from: "set" }), "environment X: set (to go)");
+  assertEquals(describeDifference({ what: "environment X", from: "set" }), "environment X: set (to be removed)");
   assertEquals(describeDifference({ what: "always runs" }), "always runs");
 });

@@ -1,13 +1,13 @@
 /**
- * What can end a run, and with which exit code. Every error that a person may see derives from {@linkcode Failure}; anything else
- * that is thrown is a defect of this program and ends with {@linkcode ExitCode.Defect}.
+ * What can end a run, and with which exit code. Every error that a person may see derives from {@linkcode Failure};
+ * anything else that is thrown is a defect of this program and ends with {@linkcode ExitCode.Defect}.
  *
  * @module
  */
 
 /**
- * The exit codes of a setup executable. `0` and `1` are the requirements' own (sections 2 and 5); the others tell the ways of
- * failing apart, so that an orchestrator can react without reading the log.
+ * The exit codes of a setup executable. `0` and `1` mean what the orchestrator expects of every script; the others
+ * tell the ways of failing apart, so that it can react without reading the log.
  */
 export const ExitCode = {
   /** Done, or nothing to do. */
@@ -16,7 +16,7 @@ export const ExitCode = {
   Usage: 1,
   /** Configuration missing, unreadable or wrong. */
   Configuration: 2,
-  /** The container is there but cannot be used: stopped, or not the one that is meant. */
+  /** The container exists but cannot be used: stopped, or not the one that is meant. */
   Container: 3,
   /** A step failed. */
   Step: 4,
@@ -81,8 +81,8 @@ export class CommandFailed extends Failure {
 }
 
 /**
- * The shell inside the container is gone: the container stopped, or its `pct exec` ended. Says nothing about whether the command
- * that was under way took effect, so a reader may try again and a writer must look first.
+ * The shell inside the container is gone: the container stopped, or its `pct exec` ended. Says nothing about whether
+ * the command that was under way took effect, so a reader may try again and a writer must look first.
  */
 export class SessionLost extends Failure {
   /** The command that was under way, if any. */

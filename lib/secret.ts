@@ -4,13 +4,16 @@
  * @module
  */
 
-/** The shortest value that can be concealed, in characters: to take a shorter one out of the log would take away half of it. */
-export const SHORTEST_SECRET = 4;
+/**
+ * The shortest value that can be concealed, in characters: a shorter one stands in so many places that without it not
+ * much of the log would be left.
+ */
+export const MIN_SECRET_LENGTH = 4;
 
 /**
- * A secret, such as a registry token. It becomes text only where a command is written to the container's stdin; everywhere else,
- * also in `JSON.stringify`, in a template literal and in `console.log`, it reads as its name. A setup gets one from its `secret`
- * function, which tells the log to replace also what a command writes of it.
+ * A secret, such as a registry token. It becomes text only where a command is written to the container's stdin;
+ * everywhere else, also in `JSON.stringify`, in a template literal and in `console.log`, it reads as its name. A setup
+ * gets one from its `secret` function, which tells the log to replace also what a command writes of it.
  *
  * @example
  * ```ts
@@ -23,10 +26,10 @@ export class Secret {
   readonly name: string;
   readonly #value: string;
 
-  /** Wraps `value`. Throws a `TypeError` for one of fewer than {@linkcode SHORTEST_SECRET} characters. */
+  /** Wraps `value`. Throws a `TypeError` for one of fewer than {@linkcode MIN_SECRET_LENGTH} characters. */
   constructor(name: string, value: string) {
-    if (value.length < SHORTEST_SECRET) {
-      throw new TypeError(`Cannot keep the secret "${name}" as it has fewer than ${SHORTEST_SECRET} characters`);
+    if (value.length < MIN_SECRET_LENGTH) {
+      throw new TypeError(`Cannot keep the secret "${name}" as it has fewer than ${MIN_SECRET_LENGTH} characters`);
     }
     this.name = name;
     this.#value = value;

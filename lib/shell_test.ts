@@ -12,7 +12,7 @@ Deno.test("backslashes belong to the shell, but for those that TypeScript's synt
   assertEquals(sh`printf '%s\n' "\${x%% *}" \`id\``.text, "printf '%s\\n' \"${x%% *}\" `id`");
 });
 
-// DESIGN 4: secrets are redacted in every line.
+// Secrets are redacted in every line.
 Deno.test("a secret is in the text that runs, and nowhere else", () => {
   const token = new Secret("token", "hunter2");
   const script = lines(sh`login ${token}`, sh`use ${["a", token]}`);
@@ -22,7 +22,7 @@ Deno.test("a secret is in the text that runs, and nowhere else", () => {
   assertThrows(() => new Secret("token", ""), TypeError);
 });
 
-// reference: shells drop a NUL without a word.
+// Shells drop a NUL without a word.
 Deno.test("a NUL character is refused, and half a character", () => {
   assertThrows(() => quote("a\0b"), TypeError, '"a\\u0000b"');
   assertThrows(() => sh`echo ${"\0"}`, TypeError);

@@ -18,8 +18,13 @@ export interface Reading {
   progress(text: string): void;
   /** Says what a person should know although nothing has failed. */
   warn(text: string): void;
-  /** What the steps before this one would change inside, in check mode; in a run they have done it, and there is nothing here. */
+  /**
+   * What the steps before this one would change inside, in check mode; in a run they have done it, and there is nothing
+   * here.
+   */
   readonly predicted: readonly PathChange[];
+  /** What the steps before this one have changed inside in this run; in check mode there is nothing here. */
+  readonly changed: readonly PathChange[];
   /** Waits, in milliseconds. */
   pause(ms: number): Promise<void>;
 }
@@ -65,8 +70,8 @@ export interface Step<State = unknown> {
   /** What must be true, as a short phrase: `container portainer`. */
   readonly title: string;
   /**
-   * `apply` only waits for what other steps started, and has seen it when it returns: there is no second probe. Where other steps
-   * would have to start it first, check mode cannot tell.
+   * `apply` only waits for what other steps started, and has seen it when it returns: there is no second probe. Where
+   * other steps would have to start it first, check mode cannot tell.
    */
   readonly waits?: true;
   /** Looks, and changes nothing. */
@@ -75,6 +80,6 @@ export interface Step<State = unknown> {
   diff(state: State): readonly Difference[];
   /** Makes it true. What it returns does not count: the engine probes again. */
   apply(at: Writing, state: State): Promise<void>;
-  /** The files that `apply` would change inside, for the steps that depend on them in check mode. Default: none. */
+  /** The files that `apply` changes inside, for the steps after it that depend on them. Default: none. */
   changes?(state: State): readonly PathChange[];
 }

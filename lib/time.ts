@@ -12,10 +12,11 @@ export type Duration = number | `${number}${"ms" | "s" | "m" | "h"}`;
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
 
 /** The longest duration that a timer can hold, in milliseconds: about 24 days. A longer one would fire at once. */
-const LONGEST = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * Turns a duration into milliseconds. Throws a `TypeError` for anything that is not a positive duration of at most 24 days.
+ * Turns a duration into milliseconds. Throws a `TypeError` for anything that is not a positive duration of at most 24
+ * days.
  *
  * @example
  * ```ts
@@ -26,7 +27,7 @@ const LONGEST = 2 ** 31 - 1;
 export function milliseconds(duration: Duration | string): number {
   const match = typeof duration === "string" ? /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(duration) : null;
   const value = match ? Number(match[1]) * UNITS[match[2] as keyof typeof UNITS] : Number(duration);
-  if ((typeof duration === "string" && !match) || !(value > 0 && value <= LONGEST)) {
+  if ((typeof duration === "string" && !match) || !(value > 0 && value <= MAX_TIMER_MS)) {
     throw new TypeError(
       `Cannot use ${JSON.stringify(head(String(duration), 64))} as a duration: ` +
         `expected a number with a unit, such as "30s" or "2m"`,
@@ -48,7 +49,7 @@ export function formatDuration(ms: number): string {
 /** What `promise` gives, or `undefined` when it takes longer than `ms` milliseconds. The promise itself goes on. */
 export async function within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
   const { promise: late, resolve } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => resolve(undefined), Math.min(ms, LONGEST));
+  const timer = setTimeout(() => resolve(undefined), Math.min(ms, MAX_TIMER_MS));
   try {
     return await Promise.race([promise, late]);
   } finally {

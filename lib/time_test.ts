@@ -36,7 +36,7 @@ Deno.test("a duration is a positive number with a unit, of 24 days at most", () 
   }
 });
 
-// DESIGN 5: a person reads these.
+// A person reads these.
 Deno.test("a duration reads in the unit that suits it", () => {
   const shown: [number, string][] = [
     [0, "0 ms"],
@@ -54,7 +54,7 @@ Deno.test("a duration reads in the unit that suits it", () => {
   for (const [ms, text] of shown) assertEquals(formatDuration(ms), text);
 });
 
-// DESIGN 2: nothing of ours may block for ever. Deno's sanitizer fails this test for a timer that is left.
+// Nothing of ours may block for ever. Deno's sanitizer fails this test for a timer that is left.
 Deno.test("a bounded wait gives the value, the error, or nothing", async () => {
   assertEquals(await within(Promise.resolve(7), 60_000), 7);
   assertEquals(await within(Promise.reject(new Error("no")), 60_000).catch((error) => error.message), "no");

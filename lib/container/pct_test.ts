@@ -45,7 +45,7 @@ testWith(["read", "run"], "where there is no pct, or none that runs, the error n
   assertStringIncludes(other.message, 'Cannot run "/etc/passwd": ');
 });
 
-// pct.md, trap 14: what `pct` has left running may hold its pipes for ever.
+// What `pct` has left running may hold its pipes for ever.
 testWith(["read", "run"], "a pct that has ended is not waited for because of what it started", async () => {
   const { code, stdout } = await new Pct("/bin/sh").run(["-c", "sleep 60 & echo $!"], 5_000);
   Deno.kill(Number(stdout), "SIGKILL");

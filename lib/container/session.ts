@@ -1,52 +1,68 @@
 /**
- * One shell inside the container for the whole run: `pct exec <CTID> -- sh`, with every command a framed request on its stdin.
- * Starting `pct` costs a Perl start, 0.3 to 0.8 s on a real host, and a setup has dozens of commands.
+ * One shell inside the container for the whole run, held by one `pct exec`, with every command a framed request on its
+ * stdin. Starting `pct` costs a Perl start, 0.3 to 0.8 s on a real host, and a setup has dozens of commands.
  *
  * @module
  */
 
-import { tail } from "../text.ts";
 import { ExitCode, Failure, SessionLost } from "../errors.ts";
+import type { Script } from "../shell.ts";
+import { tail } from "../text.ts";
+import { within } from "../time.ts";
+import { type CommandResult, Frame, type OutputOptions, type OutputStream } from "./frame.ts";
+import type { Pct, PctProcess } from "./pct.ts";
+import { sendSignal } from "./process.ts";
 import {
-  BOOTSTRAP,
+  bootstrapCommand,
   bootstrapText,
-  FRAME_PAYLOAD,
+  endLeftoversScript,
+  endProcessCommand,
+  type FrameOptions,
   frameText,
+  frameWords,
   type Greeting,
   greetingText,
+  MAX_FRAME_PAYLOAD_BYTES,
   parseGreeting,
   Scanner,
   type Sentinel,
-  STARTED,
+  SHELL_COMMAND,
 } from "./protocol.ts";
-import { endChild, type Pct, type PctProcess } from "./pct.ts";
-import type { Script } from "../shell.ts";
-import { within } from "../time.ts";
 
-/** How one command is run. Times are in milliseconds. */
-export interface SessionRunOptions {
-  /** After this the command is ended, with all that belongs to its process group, and {@linkcode TimedOut} is thrown. */
+/**
+ * How long the kill from outside, and before it GNU's `timeout -k`, may take until the session is given up, in
+ * milliseconds.
+ */
+const GRACE_MS = 6_000;
+
+/** How long a fresh `pct exec` may take to end a process, in milliseconds. */
+const KILL_TIMEOUT_MS = 10_000;
+
+/** How long all commands that were left over may take to end, in milliseconds. */
+const LEFTOVERS_TIMEOUT_MS = 30_000;
+
+/** How long the shell may take to exit after its input has ended, in milliseconds. */
+const CLOSE_TIMEOUT_MS = 2_000;
+
+/** How much of what was said last the loss of a session quotes, in bytes. */
+const MAX_QUOTE_BYTES = 4096;
+
+/** How one command is run. */
+export interface SessionRunOptions extends OutputOptions {
+  /**
+   * After so many milliseconds the command is ended, with all that belongs to its process group, and
+   * {@linkcode TimedOut} is thrown.
+   */
   readonly timeout: number;
   /** The user inside to run as, by name or number. Default: root. */
   readonly user?: string | undefined;
-  /** Bytes for stdin; nothing (`/dev/null`) where it is missing. What comes in chunks is sent as it comes, whatever its size. */
+  /**
+   * Bytes for stdin; nothing (`/dev/null`) where it is missing. What comes in chunks is sent as it comes, whatever its
+   * size.
+   */
   readonly stdin?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
   /** See `FrameOptions.isolate`. */
   readonly isolate: boolean;
-  /** How much of each of stdout and stderr may come before the command is ended, in bytes. Default: 256 MiB. */
-  readonly maximumOutput?: number | undefined;
-  /** Sees the output as it comes. */
-  readonly onOutput?: ((chunk: Uint8Array, stream: "stdout" | "stderr") => void) | undefined;
-}
-
-/** What a command left behind. The code is proven by an end sentinel, never taken from `pct`. */
-export interface SessionResult {
-  /** Exit code; 128 + n after signal n. */
-  readonly code: number;
-  /** All of stdout. */
-  readonly stdout: Uint8Array;
-  /** All of stderr. */
-  readonly stderr: Uint8Array;
 }
 
 /** A command was ended because its time was up. */
@@ -56,79 +72,64 @@ export class TimedOut extends Failure {
   /** What it had written to stderr by then. */
   readonly stderr: Uint8Array;
 
-  /** Creates the time-out of one command. */
-  constructor(message: string, output: { stdout: Uint8Array; stderr: Uint8Array }) {
-    super(ExitCode.Timeout, message);
+  /** Creates the time-out of a command that had `timeout` milliseconds. */
+  constructor(timeout: number, { stdout, stderr }: Pick<CommandResult, OutputStream>) {
+    super(ExitCode.Timeout, `Command did not end within ${timeout / 1000} s`);
     this.name = "TimedOut";
-    this.stdout = output.stdout;
-    this.stderr = output.stderr;
+    this.stdout = stdout;
+    this.stderr = stderr;
   }
 }
 
-/** How long `timeout -k` and the kill from outside may take on top, before a frame is abandoned. */
-const GRACE = 6_000;
-/** How long ending a process through a fresh `pct exec` may take. */
-const KILL_TIMEOUT = 10_000;
-const MAXIMUM_OUTPUT = 256 * 1024 * 1024;
-
 /**
- * Ends the process group of `$1`, or its tree where it shares the group of the session's shell `$2`: TERM, 2 s, KILL. Nothing where
- * the container was not started at `$3`: the number then is that of somebody else.
+ * The shell that one `pct exec` holds open. Commands run one after the other, in the order in which they were asked
+ * for.
  */
-const END_PROCESS = `${STARTED}; [ "$i" = "$3" ] || exit 0
-group() { read -r s </proc/"$1"/stat && s=\${s##*) } && set -- $s && g=$3; } 2>/dev/null
-tree() { for c in $(cat /proc/"$1"/task/*/children 2>/dev/null); do tree "$c"; done; t="$t $1"; }
-group "$2"; own=$g; group "$1" || exit 0
-if [ "$g" != "$own" ]; then t="-$g"; else t=; tree "$1"; fi
-kill -TERM $t 2>/dev/null
-i=0; while [ $i -lt 20 ] && kill -0 $t 2>/dev/null; do sleep 0.1; i=$((i+1)); done
-kill -KILL $t 2>/dev/null; exit 0`;
-
-/** The shell that one `pct exec` holds open. Commands run one after the other, in the order in which they were asked for. */
 export class Session {
   /** The container's id. */
   readonly ctid: number;
-  /** What the shell said of the container. */
-  get greeting(): Greeting {
-    return this.#greeting!;
-  }
-
   readonly #pct: Pct;
-  readonly #nonce = crypto.getRandomValues(new Uint8Array(16)).toHex();
-  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #process: PctProcess;
   readonly #opened = Promise.withResolvers<void>();
+  /** What is said on the session's own stdout and stderr. */
+  readonly #scanners: Readonly<Record<OutputStream, Scanner>>;
   #greeting: Greeting | undefined;
   /** The last of stderr outside any frame: what `pct` itself says. */
-  #noise = "";
+  #said = "";
+  /** Why no command can be sent any more. */
   #lost: SessionLost | undefined;
-  /** The process inside that was under way when the session was lost: the shell itself where a command had not begun yet. */
-  #lostWith: number | undefined;
+  /**
+   * The process inside that was under way when the session was lost: the shell itself where a command had not begun
+   * yet.
+   */
+  #pidWhenLost: number | undefined;
+  /** The command that is under way. */
   #frame: Frame | undefined;
-  #count = 0;
+  /** The same, where it is heard on the session's own stdout and stderr. */
+  #ownFrame: Frame | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
   private constructor(pct: Pct, ctid: number) {
     this.#pct = pct;
     this.ctid = ctid;
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-    this.#input = writable.getWriter();
+    this.#stdin = writable.getWriter();
     // The writer rejects when the process is gone; the loss itself is reported through `ended`.
-    this.#input.closed.catch(() => {});
-    const stdout = new Scanner(
-      this.#nonce,
-      (bytes) => this.#frame?.out.take(bytes),
-      (sentinel) => this.#onSentinel(sentinel, "out"),
-    );
-    const stderr = new Scanner(this.#nonce, (bytes) => {
-      if (this.#frame) this.#frame.err.take(bytes);
-      else this.#noise = tail(this.#noise + tail(bytes, 4096), 4096);
-    }, (sentinel) => this.#onSentinel(sentinel, "err"));
+    this.#stdin.closed.catch(() => {});
+    const onStderr = (bytes: Uint8Array) => {
+      if (this.#ownFrame) this.#ownFrame.take("stderr", bytes);
+      else this.#said = tail(this.#said + tail(bytes, MAX_QUOTE_BYTES), MAX_QUOTE_BYTES);
+    };
+    this.#scanners = {
+      stdout: this.#scanner("stdout", (bytes) => this.#ownFrame?.take("stdout", bytes)),
+      stderr: this.#scanner("stderr", onStderr),
+    };
     this.#process = pct.start(
-      ["exec", String(ctid), "--", "sh"],
+      ["exec", String(ctid), "--", ...SHELL_COMMAND],
       readable,
-      (chunk) => stdout.push(chunk),
-      (chunk) => stderr.push(chunk),
+      (chunk) => this.#scanners.stdout.push(chunk),
+      (chunk) => this.#scanners.stderr.push(chunk),
     );
     this.#process.ended.then(
       (code) => this.#lose(`"${pct.path} exec ${ctid}" ended with exit code ${code}`),
@@ -137,12 +138,15 @@ export class Session {
   }
 
   /**
-   * Opens the shell. Throws {@linkcode SessionLost} when the container has none to offer, does not answer within `timeout`
-   * milliseconds (a container that is being frozen for a snapshot does not), or `signal` says that nobody waits any more.
+   * Opens the shell. Throws {@linkcode SessionLost} when the container has none to offer, does not answer within
+   * `timeout` milliseconds (a container that is being frozen for a snapshot does not), or `signal` says that nobody
+   * waits any more.
    */
   static async open(pct: Pct, ctid: number, timeout: number, signal?: AbortSignal): Promise<Session> {
     const session = new Session(pct, ctid);
-    session.#send(greetingText(session.#nonce));
+    const { key } = frameWords();
+    session.#expect(key);
+    session.#send(greetingText(key));
     const giveUp = () => session.abandon("the run was interrupted");
     signal?.addEventListener("abort", giveUp);
     const timer = setTimeout(
@@ -158,26 +162,44 @@ export class Session {
     }
   }
 
+  /** What the shell said of the container. */
+  get greeting(): Greeting {
+    return this.#greeting!;
+  }
+
   /** Whether commands can still be sent. */
   get alive(): boolean {
     return this.#lost === undefined;
   }
 
   /**
-   * Runs one command and waits for its end sentinel. Throws {@linkcode SessionLost} when the session ended before that, and
-   * {@linkcode TimedOut} when its time was up; after a time-out the command has been ended.
+   * Runs one command and waits for its end sentinel. Throws {@linkcode SessionLost} when the session ended before that,
+   * and {@linkcode TimedOut} when its time was up; after a time-out the command has been ended.
    */
-  run(script: Script, options: SessionRunOptions): Promise<SessionResult> {
+  run(script: Script, options: SessionRunOptions): Promise<CommandResult> {
     const next = this.#queue.then(() => this.#run(script, options));
     this.#queue = next.catch(() => {});
     return next;
   }
 
-  /** Ends the command that is under way, if any, through a `pct exec` of its own, then the session. It takes no other one. */
+  /**
+   * Ends what other sessions have left running inside, and gives how many commands that were. Only whoever holds the
+   * lock of the container may call it: there is no other session then, but for those of runs that were killed.
+   */
+  async endLeftovers(): Promise<number> {
+    const script = endLeftoversScript(this.greeting);
+    const { code, stdout } = await this.run(script, { timeout: LEFTOVERS_TIMEOUT_MS, isolate: false });
+    return code === 0 ? Number(new TextDecoder().decode(stdout)) : 0;
+  }
+
+  /**
+   * Ends the command that is under way, if any, through a `pct exec` of its own, and then the session: it takes no more
+   * commands.
+   */
   async interrupt(): Promise<void> {
     const why = "the run was interrupted";
     this.#lose(why);
-    if (this.#lostWith !== undefined) await this.#endProcess(this.#lostWith);
+    if (this.#pidWhenLost !== undefined) await this.#endProcess(this.#pidWhenLost);
     this.abandon(why);
   }
 
@@ -185,33 +207,31 @@ export class Session {
   async close(): Promise<void> {
     if (this.#lost) return;
     this.#lost = new SessionLost(`Cannot use the session of container ${this.ctid} as it is closed`);
-    this.#input.close().catch(() => {});
+    this.#stdin.close().catch(() => {});
     // A background child may hold the pipes for ever, and a container may be frozen: neither is waited for.
-    if (await within(this.#process.ended.catch(() => -1), 2_000) === undefined) this.#process.kill();
+    const code = await within(this.#process.ended.catch(() => -1), CLOSE_TIMEOUT_MS);
+    if (code === undefined) this.#process.kill();
   }
 
   /** Gives the session up without waiting for anything. */
   abandon(why: string): void {
     this.#lose(why);
-    this.#input.abort().catch(() => {});
+    this.#stdin.abort().catch(() => {});
     this.#process.kill();
   }
 
-  async #run(script: Script, options: SessionRunOptions): Promise<SessionResult> {
+  async #run(script: Script, options: SessionRunOptions): Promise<CommandResult> {
     if (this.#lost) throw new SessionLost(this.#lost.message, { command: script.display });
-    const { stdin } = options;
-    if (stdin !== undefined && !(stdin instanceof Uint8Array && stdin.length <= FRAME_PAYLOAD)) {
+    this.#requireUserChange(options.user);
+    const { stdin, timeout } = options;
+    if (stdin !== undefined && !(stdin instanceof Uint8Array && stdin.length <= MAX_FRAME_PAYLOAD_BYTES)) {
       return await this.#runWithPayload(script, options, stdin instanceof Uint8Array ? [stdin] : stdin);
     }
-    const frame = this.#begin(script, options);
-    this.#send(frameText(this.#nonce, this.greeting, script, {
-      number: frame.number,
-      seconds: options.timeout / 1000,
-      user: options.user,
-      stdin,
-      isolate: options.isolate,
-    }));
-    return await this.#settle(frame, options.timeout);
+    const words = frameWords();
+    const frame = this.#ownFrame = this.#begin(script, options);
+    this.#expect(words.key);
+    this.#send(frameText(words, this.greeting, script, { ...optionsOf(options), stdin }));
+    return await this.#resultOf(frame, timeout);
   }
 
   /** Runs a command in a `pct exec` of its own, with its stdin streamed: memory stays flat whatever the size. */
@@ -219,256 +239,173 @@ export class Session {
     script: Script,
     options: SessionRunOptions,
     payload: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  ): Promise<SessionResult> {
+  ): Promise<CommandResult> {
+    const words = frameWords();
+    const command = bootstrapCommand(words, this.greeting);
+    const child = this.#pct.startPiped(["exec", String(this.ctid), "--", ...command]);
     const frame = this.#begin(script, options);
-    const child = this.#pct.startRaw(["exec", String(this.ctid), "--", "sh", "-c", BOOTSTRAP, "sh", this.#nonce]);
-    const stdout = new Scanner(
-      this.#nonce,
-      (bytes) => frame.out.take(bytes),
-      (sentinel) => this.#onSentinel(sentinel, "out"),
-    );
-    const stderr = new Scanner(
-      this.#nonce,
-      (bytes) => frame.err.take(bytes),
-      (sentinel) => this.#onSentinel(sentinel, "err"),
-    );
-    const sink = (scanner: Scanner) => new WritableStream<Uint8Array>({ write: (chunk) => scanner.push(chunk) });
-    const piped = Promise.allSettled([child.stdout.pipeTo(sink(stdout)), child.stderr.pipeTo(sink(stderr))]);
-    const head = new TextEncoder().encode(bootstrapText(this.#nonce, this.greeting, script, {
-      number: frame.number,
-      seconds: options.timeout / 1000,
-      user: options.user,
-      isolate: false,
+    const heard = Promise.allSettled((["stdout", "stderr"] as const).map((stream) => {
+      const scanner = this.#scanner(stream, (bytes) => frame.take(stream, bytes));
+      scanner.expect(words.key);
+      return child[stream].pipeTo(new WritableStream({ write: (chunk) => scanner.push(chunk) }));
     }));
-    const writer = child.stdin.getWriter();
-    const sent = (async () => {
-      await writer.write(head);
-      for await (const chunk of payload) await writer.write(chunk);
-      await writer.close();
-    })();
-    // What runs inside may live on without its pct: then it is the end of its input that ends it.
-    const end = () => {
-      writer.abort().catch(() => {});
-      endChild(child, "SIGKILL");
-    };
-    // A command that does not read its stdin to the end closes it; only the source's own failure is ours to report.
-    let sourceError: unknown;
-    sent.catch((error) => {
-      if (error instanceof Deno.errors.BrokenPipe) return;
-      sourceError = error;
-      end();
-    });
-    Promise.all([child.status, piped]).then(([status]) => {
+    const beginning = bootstrapText(words, this.greeting, script, optionsOf(options));
+    const upload = new Upload(child, beginning, payload);
+    Promise.all([child.status, heard]).then(([{ code }]) =>
       frame.fail(
         new SessionLost(
           `Cannot tell whether a command took effect in container ${this.ctid} as its "pct exec" ended early ` +
-            `(exit code ${status.code})`,
-          { command: script.display, cause: sourceError },
+            `(exit code ${code})`,
+          { command: script.display, cause: upload.sourceError },
         ),
-      );
-    });
+      )
+    );
     try {
-      const result = await this.#settle(frame, options.timeout);
-      if (sourceError !== undefined) throw sourceError;
+      const result = await this.#resultOf(frame, options.timeout);
+      if (upload.sourceError !== undefined) throw upload.sourceError;
       return result;
     } catch (error) {
-      throw sourceError ?? error;
+      throw upload.sourceError ?? error;
     } finally {
-      end();
+      upload.end();
     }
   }
 
-  #begin(script: Script, options: SessionRunOptions): Frame {
-    return this.#frame = new Frame(++this.#count, script, options, () => {
-      const pid = this.#frame?.pid;
-      if (pid !== undefined) this.#endProcess(pid);
+  #begin(script: Script, options: OutputOptions): Frame {
+    const frame = new Frame(script.display, options, () => {
+      if (this.#frame === frame && frame.pid !== undefined) this.#endProcess(frame.pid);
     });
+    return this.#frame = frame;
   }
 
   /** Waits for the frame to end, and sees to it that it does. */
-  async #settle(frame: Frame, timeout: number): Promise<SessionResult> {
+  async #resultOf(frame: Frame, timeout: number): Promise<CommandResult> {
     const started = performance.now();
+    const isLate = () => performance.now() - started >= timeout;
     // GNU's timeout ends the command by itself; it gets the time for its TERM and KILL before we do it from outside.
-    const late = setTimeout(async () => {
-      if (frame.pid !== undefined) await this.#endProcess(frame.pid);
-      setTimeout(() => {
-        if (!frame.settled) {
-          this.abandon(`a command did not end ${Math.round((performance.now() - started) / 1000)} s after its start`);
-        }
-      }, GRACE);
-    }, this.greeting.timeout === "gnu" ? timeout + GRACE : timeout);
+    const patience = this.greeting.timeout === "gnu" ? timeout + GRACE_MS : timeout;
+    const timer = setTimeout(() => this.#endLate(frame, started), patience);
     try {
-      const result = await frame.result.promise;
-      if (performance.now() - started >= timeout && !(result.code === 0)) {
-        throw new TimedOut(`Command did not end within ${timeout / 1000} s`, result);
-      }
+      const result = await frame.result;
+      if (isLate() && result.code !== 0) throw new TimedOut(timeout, result);
       return result;
     } catch (error) {
-      if (error instanceof SessionLost && performance.now() - started >= timeout) {
-        throw new TimedOut(`Command did not end within ${timeout / 1000} s`, frame);
-      }
+      if (error instanceof SessionLost && isLate()) throw new TimedOut(timeout, frame);
       throw error;
     } finally {
-      clearTimeout(late);
-      this.#frame = undefined;
+      clearTimeout(timer);
+      this.#frame = this.#ownFrame = undefined;
     }
+  }
+
+  /** Ends a frame from outside, or gives the session up where that does not help. */
+  async #endLate(frame: Frame, started: number): Promise<void> {
+    if (frame.pid !== undefined) await this.#endProcess(frame.pid);
+    const hasEnded = await within(frame.result.then(() => true, () => true), GRACE_MS);
+    if (hasEnded) return;
+    this.abandon(`a command did not end ${Math.round((performance.now() - started) / 1000)} s after its start`);
   }
 
   /** Killing our own `pct` would leave the command running inside, so it is ended by a second one. */
   async #endProcess(pid: number): Promise<void> {
-    const { pid: shell, started } = this.greeting;
-    const script = ["sh", "-c", END_PROCESS, "sh", String(pid), String(shell), started];
-    // Where that cannot be started, the command's own time-out and the bound of its frame still hold.
-    await this.#pct.run(["exec", String(this.ctid), "--", ...script], KILL_TIMEOUT).catch(() => {});
+    const command = endProcessCommand(this.greeting, pid);
+    // Where that cannot be started, the command's own time-out and the bound on its frame still hold.
+    await this.#pct.run(["exec", String(this.ctid), "--", ...command], KILL_TIMEOUT_MS).catch(() => {});
   }
 
-  #onSentinel({ kind, fields }: Sentinel, stream: "out" | "err"): void {
-    if (kind === "greeting") {
-      try {
-        this.#greeting = parseGreeting(fields);
-        this.#opened.resolve();
-      } catch (error) {
-        this.abandon((error as Error).message);
-      }
-      return;
-    }
+  /** Takes one output of a `pct exec` apart: the sentinels are acted on, and what is between them goes to `onBytes`. */
+  #scanner(stream: OutputStream, onBytes: (bytes: Uint8Array) => void): Scanner {
+    return new Scanner(onBytes, (sentinel) => this.#onSentinel(sentinel, stream));
+  }
+
+  /** From now on, only what has this key is an answer of the session's shell. */
+  #expect(key: string): void {
+    for (const scanner of Object.values(this.#scanners)) scanner.expect(key);
+  }
+
+  #onSentinel({ kind, fields }: Sentinel, stream: OutputStream): void {
     const frame = this.#frame;
-    if (!frame || fields[0] !== String(frame.number)) return;
-    if (kind === "begin") frame.begin(stream, fields[1]);
-    else if (kind === "end") frame.end(stream, Number(fields[1]));
+    if (kind === "greeting" && this.#greeting === undefined) this.#onGreeting(fields);
+    else if (kind === "begin") frame?.begin(stream, fields[0]);
+    else if (kind === "end" && /^\d{1,3}$/.test(fields[0] ?? "")) frame?.end(stream, Number(fields[0]));
+    else this.abandon(`the container's shell answered with a sentinel that is none ("${kind}")`);
+  }
+
+  #onGreeting(fields: readonly string[]): void {
+    try {
+      this.#greeting = parseGreeting(fields);
+      this.#opened.resolve();
+    } catch (error) {
+      this.abandon((error as Error).message);
+    }
+  }
+
+  #requireUserChange(user: string | undefined): void {
+    if (user === undefined || this.greeting.become !== "none") return;
+    throw new Failure(
+      ExitCode.Step,
+      `Cannot run a command as the user "${user}" as container ${this.ctid} has neither runuser nor su`,
+      { hint: "Install util-linux inside the container, or run the command as root" },
+    );
   }
 
   #send(text: string): void {
-    this.#input.write(new TextEncoder().encode(text)).catch((error) =>
+    this.#stdin.write(new TextEncoder().encode(text)).catch((error) =>
       this.#lose("its shell takes no more input", error)
     );
   }
 
   #lose(why: string, cause?: unknown): void {
     if (this.#lost) return;
-    if (this.#frame) this.#lostWith = this.#frame.pid ?? this.#greeting?.pid;
-    const said = (this.#noise + (this.#frame?.err.text() ?? "")).trim();
+    const frame = this.#frame;
+    if (frame) this.#pidWhenLost = frame.pid ?? this.#greeting?.pid;
+    const said = (this.#said + (frame ? tail(frame.stderr, MAX_QUOTE_BYTES) : "")).trim();
     this.#lost = new SessionLost(
       `The session with container ${this.ctid} was lost: ${why}${said === "" ? "" : ` and said: ${said}`}`,
-      { cause, command: this.#frame?.script.display },
+      { cause, command: frame?.command },
     );
     this.#opened.reject(this.#lost);
     // Nobody may be waiting for the greeting any more.
     this.#opened.promise.catch(() => {});
-    this.#frame?.fail(this.#lost);
+    frame?.fail(this.#lost);
   }
 }
 
-/** One command under way. */
-class Frame {
-  readonly result = Promise.withResolvers<SessionResult>();
-  readonly out: Collector;
-  readonly err: Collector;
-  /** Process id inside. */
-  pid: number | undefined;
-  settled = false;
-  #overflow: Failure | undefined;
+function optionsOf({ timeout, user, isolate }: SessionRunOptions): FrameOptions {
+  return { seconds: timeout / 1000, user, isolate };
+}
+
+/** The input of a `pct exec` of its own: what starts the command, and then the command's stdin. */
+class Upload {
+  /** Why the payload could not be read to its end, if so. */
+  sourceError: unknown;
+  readonly #child: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
 
   constructor(
-    readonly number: number,
-    readonly script: Script,
-    options: SessionRunOptions,
-    stop: () => void,
+    child: Deno.ChildProcess,
+    beginning: string,
+    payload: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   ) {
-    const limit = options.maximumOutput ?? MAXIMUM_OUTPUT;
-    const full = (stream: string) => {
-      // The shell goes on to its next command only when this one has ended, and so does the session.
-      this.#overflow = new Failure(
-        ExitCode.Step,
-        `Cannot hold the output of a command as its ${stream} exceeds ${limit} bytes`,
-        { hint: "Send the output to a file inside the container" },
-      );
-      stop();
-    };
-    this.out = new Collector(limit, () => full("stdout"), (chunk) => options.onOutput?.(chunk, "stdout"));
-    this.err = new Collector(limit, () => full("stderr"), (chunk) => options.onOutput?.(chunk, "stderr"));
-    // An abandoned frame may have nobody who waits for it.
-    this.result.promise.catch(() => {});
+    this.#child = child;
+    this.#stdin = child.stdin.getWriter();
+    this.#send(beginning, payload).catch((error) => {
+      // A command that does not read its stdin to the end closes it; only the source's own failure is ours to report.
+      if (error instanceof Deno.errors.BrokenPipe) return;
+      this.sourceError = error;
+      this.end();
+    });
   }
 
-  get stdout(): Uint8Array {
-    return this.out.bytes();
+  /** Ends the command. What runs inside may live on without its `pct`: then the end of its input ends it. */
+  end(): void {
+    this.#stdin.abort().catch(() => {});
+    sendSignal(this.#child, "SIGKILL");
   }
 
-  get stderr(): Uint8Array {
-    return this.err.bytes();
-  }
-
-  begin(stream: "out" | "err", pid: string | undefined): void {
-    this[stream].begin();
-    if (pid !== undefined) this.pid = Number(pid);
-  }
-
-  end(stream: "out" | "err", code: number): void {
-    this[stream].code = code;
-    if (this.out.code !== undefined && this.err.code !== undefined) {
-      if (this.#overflow) return this.fail(this.#overflow);
-      this.settled = true;
-      this.result.resolve({ code: this.out.code, stdout: this.stdout, stderr: this.stderr });
-    }
-  }
-
-  fail(error: Error): void {
-    this.settled = true;
-    this.result.reject(error);
-  }
-}
-
-/** The bytes of one stream of one command. */
-class Collector {
-  code: number | undefined;
-  #chunks: Uint8Array[] = [];
-  #size = 0;
-  #begun = false;
-
-  constructor(
-    readonly limit: number,
-    readonly onFull: () => void,
-    readonly onChunk: (chunk: Uint8Array) => void,
-  ) {}
-
-  /** What came between the request and its start belongs to a background child of an earlier command. */
-  begin(): void {
-    this.#begun = true;
-    this.#chunks = [];
-    this.#size = 0;
-  }
-
-  take(bytes: Uint8Array): void {
-    if (this.code !== undefined || this.#size > this.limit) return;
-    // The chunk's buffer is the reader's and may be used again.
-    const own = bytes.slice();
-    if (!this.#begun) {
-      // Kept because a command that cannot even start (no such user) says so before its start, in as many pieces as it likes.
-      this.#chunks.push(own);
-      this.#chunks = [this.bytes().slice(-4096)];
-      return;
-    }
-    this.#size += own.length;
-    if (this.#size > this.limit) return this.onFull();
-    this.#chunks.push(own);
-    this.onChunk(own);
-  }
-
-  bytes(): Uint8Array {
-    if (this.#chunks.length !== 1) {
-      const all = new Uint8Array(this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-      let at = 0;
-      for (const chunk of this.#chunks) {
-        all.set(chunk, at);
-        at += chunk.length;
-      }
-      this.#chunks = [all];
-    }
-    return this.#chunks[0]!;
-  }
-
-  text(): string {
-    return tail(this.bytes(), 4096);
+  async #send(beginning: string, payload: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
+    await this.#stdin.write(new TextEncoder().encode(beginning));
+    for await (const chunk of payload) await this.#stdin.write(chunk);
+    await this.#stdin.close();
   }
 }

@@ -1,70 +1,15 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { testWith } from "../../tests/support/permission.ts";
+import { run, shells, testSession, whyNot, withSession } from "../../tests/support/sessions.ts";
 import { Failure, SessionLost } from "../errors.ts";
-import { BOOTSTRAP, bootstrapText, frameText, greetingText, Scanner } from "./protocol.ts";
+import { sh } from "../shell.ts";
 import { Pct } from "./pct.ts";
-import { Session, type SessionRunOptions, TimedOut } from "./session.ts";
-import { type Script, sh } from "../shell.ts";
+import { Session, TimedOut } from "./session.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-/** The shells that a container may have, and the `pct` that gives each: one that does nothing but `exec` its command. */
-const shells = {
-  dash: `exec "$@"`,
-  bash: `exec unshare --map-root-user --mount /bin/sh -c 'mount --bind /bin/bash /bin/sh && exec "$@"' pct "$@"`,
-  // A root of its own, so that its tools are BusyBox's as well.
-  busybox: `exec unshare --map-root-user --mount /bin/sh -c '
-    r=$0/root; mkdir -p $r/bin $r/proc $r/dev $r/etc $r/run $r/tmp
-    [ -e $r/bin/sh ] || { cp /bin/busybox $r/bin/ && chroot $r /bin/busybox --install -s /bin; }
-    mount --rbind /proc $r/proc && mount --rbind /dev $r/dev && exec chroot $r "$@"' "\${0%/*}" "$@"`,
-};
-
-/** A session with a shell of this machine. */
-async function withSession(pct: string, use: (session: Session) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await Deno.writeTextFile(`${folder}/pct`, `#!/bin/sh\nshift 3\n${pct}\n`, { mode: 0o755 });
-    const session = await Session.open(new Pct(`${folder}/pct`), 901, 10_000);
-    try {
-      await use(session);
-    } finally {
-      await session.close();
-    }
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-/** Why a shell cannot be had here, if so. */
-async function whyNot(shell: keyof typeof shells): Promise<string | undefined> {
-  if (shell === "dash") return undefined;
-  const path = `/bin/${shell}`;
-  if (!await Deno.stat(path).then(() => true, () => false)) return `no ${path}`;
-  const { success } = await new Deno.Command("unshare", {
-    args: ["--map-root-user", "--mount", "true"],
-    stderr: "null",
-  })
-    .output();
-  return success ? undefined : "no namespaces";
-}
-
-async function run(session: Session, script: Script, options: Partial<SessionRunOptions> = {}) {
-  const { code, stdout, stderr } = await session.run(script, { timeout: 20_000, isolate: false, ...options });
-  return { code, stdout: decode(stdout), stderr: decode(stderr) };
-}
-
-function testSession(name: string, test: (session: Session) => Promise<void>): void {
-  testWith(["run", "read", "write"], name, async (t) => {
-    for (const [shell, pct] of Object.entries(shells)) {
-      const why = await whyNot(shell as keyof typeof shells);
-      const name = why === undefined ? shell : `${shell} (${why})`;
-      await t.step({ name, ignore: why !== undefined, fn: () => withSession(pct, test) });
-    }
-  });
-}
-
-// DESIGN 4, and reference: every exit code, and death by a signal, arrives as it is, from plain and from isolated frames.
+// Every exit code, and death by a signal, arrives as it is, from plain and from isolated frames.
 testSession("exit codes from 0 to 255 and signals", async (session) => {
   for (const isolate of [false, true]) {
     for (const code of [0, 1, 2, 77, 124, 126, 127, 128, 255]) {
@@ -96,7 +41,7 @@ testSession("binary output, and binary stdin through the frame and beside it", a
     assertEquals(stdout.length, size);
     assert(stdout.every((byte, i) => byte === bytes[i]));
   }
-  // Reference: 10 MB. The command that ignores its stdin is no failure.
+  // 10 MB. The command that ignores its stdin is no failure.
   const large = new Uint8Array(10_000_000).fill(0x1e);
   assertEquals((await run(session, sh`wc -c`, { stdin: large })).stdout.trim(), "10000000");
   assertEquals((await run(session, sh`echo ignored`, { stdin: large })).stdout, "ignored\n");
@@ -105,9 +50,60 @@ testSession("binary output, and binary stdin through the frame and beside it", a
 testSession("output that looks like a sentinel", async (session) => {
   const fake = "\x1e0123456789abcdef0123456789abcdef end 1 0\n";
   assertEquals((await run(session, sh`printf %s ${fake.repeat(50)}`)).stdout, fake.repeat(50));
-  // The nonce stands in argument lists, so that a list of processes holds it; that is no sentinel.
-  const { stdout } = await run(session, sh`cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n'`);
-  assertStringIncludes(stdout, " begin $2 ");
+});
+
+/** All that another user may read of the processes of this machine, as words; with the words of a sentinel. */
+const overheard =
+  sh`cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr -c 'a-z0-9' '\n' | grep -xE '[0-9a-f]{20,}' | sort -u`;
+
+// Whoever may list processes, read their arguments and see files come and go, such as a web server's user, learns no
+// word that proves an answer.
+testSession("nothing that another user can see makes a sentinel", async (session) => {
+  for (const stdin of [undefined, new Uint8Array(100), new Uint8Array(100_000)]) {
+    for (const isolate of [false, true]) {
+      const forged = sh`for k in $(${overheard}; ls -A ${session.greeting.runFolder} | tr -c 'a-z0-9' '\n'); do
+  printf '\036%s begin 1\n\036%s end 0\n\036%s greeting 1 gnu 1 runuser 1 /tmp x - - 1\n' $k $k $k
+  printf '\036%s begin\n\036%s end 0\n' $k $k >&2
+done
+echo done; exit 7`;
+      const { code, stdout } = await run(session, forged, { stdin, isolate });
+      assertEquals(code, 7);
+      assertStringIncludes(stdout, "\x1e", "something that looks like a key was to be seen");
+      assert(stdout.endsWith("\ndone\n"));
+    }
+  }
+});
+
+// By accident, too: a guard that starts a daemon which goes on talking.
+testSession("what a look with a setup's own text leaves running is not heard as a later answer", async (session) => {
+  const daemon = sh`(i=0; while [ $i -lt 60 ]; do echo unchanged; echo unchanged >&2; sleep 0.01; i=$((i+1)); done) &`;
+  await run(session, daemon, { isolate: true });
+  for (const stdin of [undefined, encode("x"), new Uint8Array(100_000), undefined, undefined]) {
+    const { stdout, stderr } = await run(session, sh`sleep 0.02; echo looked`, { stdin });
+    assertEquals([stdout, stderr], ["looked\n", ""]);
+  }
+});
+
+// As in a login shell, although everything that Proxmox's own `pct exec` runs has SIGPIPE ignored.
+testWith(
+  ["run", "read", "write"],
+  "a command whose reader has gone ends, although pct has SIGPIPE ignored",
+  async () => {
+    await withSession(`trap '' PIPE; ${shells.dash}`, async (session) => {
+      for (const stdin of [undefined, new Uint8Array(100_000)]) {
+        const script = sh`{ yes; echo $? >&2; } | head -n 1`;
+        assertEquals(await run(session, script, { stdin }), { code: 0, stdout: "y\n", stderr: "141\n" });
+      }
+    });
+  },
+);
+
+Deno.test("a container without a way to become another user says so, before anything runs", async () => {
+  if (await whyNot("busybox") !== undefined) return;
+  await withSession(shells.busybox, async (session) => {
+    Object.assign(session.greeting, { become: "none" });
+    await assertRejects(() => run(session, sh`id`, { user: "nobody" }), Failure, "has neither runuser nor su");
+  });
 });
 
 testSession("one command cannot change the next one", async (session) => {
@@ -136,7 +132,7 @@ testSession("stdin is empty unless it is given, so that nothing can eat the sess
   assertEquals((await run(session, sh`cat; read -r x; echo "[$x]"`)).stdout, "[]\n");
 });
 
-// DESIGN 4 and reference: what a background child of an earlier command writes does not get into a later frame.
+// What a background child of an earlier command writes does not get into a later frame.
 testSession("a background child neither holds up its command nor spoils later ones", async (session) => {
   const noise = sh`(i=0; while [ $i -lt 40 ]; do echo noise; echo noise >&2; sleep 0.02; i=$((i+1)); done) &`;
   assertEquals(
@@ -153,7 +149,8 @@ echo started`,
   }
 });
 
-// BusyBox's shell gives a command up whose FIFO it was opening when a signal came, such as that of the last one's reader that ended.
+// BusyBox's shell gives a command up whose FIFO it was opening when a signal came, such as that of the last one's
+// reader that ended.
 testWith(["run", "read", "write"], "no command is lost between the FIFOs of the ones before", async (t) => {
   const why = await whyNot("busybox");
   await t.step({
@@ -168,21 +165,27 @@ testWith(["run", "read", "write"], "no command is lost between the FIFOs of the 
   });
 });
 
-// DESIGN 4: our own clock decides what a time-out was; what ran is ended with its group, and the session lives on.
+// Our own clock decides what a time-out was; what ran is ended with its group, and the session lives on.
 testSession(
   "a command that takes too long is ended, also one that writes without end or ignores TERM",
   async (session) => {
     const pid = `/tmp/pid.${crypto.randomUUID()}`;
     for (
-      const script of [
-        sh`echo $$ >${pid}; sleep 60`,
-        sh`echo $$ >${pid}; while :; do echo y; done`,
-        sh`echo $$ >${pid}; sleep 60 & wait`,
-      ]
+      const [timeout, script] of [
+        [300, sh`echo $$ >${pid}; sleep 60`],
+        [300, sh`echo $$ >${pid}; while :; do echo y; done`],
+        [300, sh`echo $$ >${pid}; sleep 60 & wait`],
+        // What it started goes with it, also where BusyBox's `timeout` would have ended the first process alone.
+        [1_000, sh`sleep 60 & echo $! >${pid}; wait`],
+        [1_000, sh`(sleep 60; :) & echo $! >${pid}; sleep 60`],
+      ] as const
     ) {
-      const error = await assertRejects(() => run(session, script, { timeout: 300 }), TimedOut);
+      const error = await assertRejects(() => run(session, script, { timeout }), TimedOut);
       assertEquals(error.exitCode, 5);
-      assertEquals((await run(session, sh`[ -e /proc/$(cat ${pid}) ]`)).code, 1, `${script} is gone`);
+      // Gone, or dead and not waited for by whoever has inherited it.
+      const isGone =
+        sh`! read -r s 2>/dev/null </proc/$(cat ${pid})/stat || case \${s##*) } in Z*) ;; *) exit 1 ;; esac`;
+      assertEquals((await run(session, isGone)).code, 0, `${script} is gone`);
     }
     assertEquals((await run(session, sh`exit 124`)).code, 124, "124 in time is the command's own");
   },
@@ -190,44 +193,11 @@ testSession(
 
 testSession("output beyond the limit ends the command, and the session lives on", async (session) => {
   const error = await assertRejects(
-    () => run(session, sh`while :; do echo yyyyyyyyyyyyyyyyy; done`, { maximumOutput: 1_000_000 }),
+    () => run(session, sh`while :; do echo yyyyyyyyyyyyyyyyy; done`, { maxOutputBytes: 1_000_000 }),
     Failure,
   );
   assertStringIncludes(error.message, "exceeds 1000000 bytes");
   assertEquals((await run(session, sh`echo on`)).stdout, "on\n");
-});
-
-// A shell whose input ends in the middle of a here-document takes what has come for the whole: "rm -rf /srv/app" would be "rm -rf /srv".
-testSession("half a script is never run, wherever its session is cut off", async (session) => {
-  const folder = (await run(session, sh`mktemp -d`)).stdout.trim();
-  const nonce = "ab".repeat(16);
-  const script = sh`cd ${folder} && touch one
-touch two`;
-  const options = { number: 1, seconds: 20, user: undefined };
-  const texts: [text: string, ...args: string[]][] = [
-    [frameText(nonce, session.greeting, script, { ...options, isolate: false })],
-    [frameText(nonce, session.greeting, script, { ...options, isolate: true })],
-    [frameText(nonce, session.greeting, script, { ...options, isolate: false, stdin: encode("payload") })],
-    [bootstrapText(nonce, session.greeting, script, { ...options, isolate: false }), "-c", BOOTSTRAP, "sh", nonce],
-  ];
-  for (const [text, ...args] of texts) {
-    // The greeting sets what a frame relies on.
-    const before = args.length === 0 ? greetingText(nonce) : "";
-    /** The files that are there when the shell has read so much of the text. */
-    const made = async (length: number) => {
-      const stdin = encode(before + text.slice(0, length));
-      return (await run(session, sh`sh ${args} >/dev/null 2>&1; ls ${folder}; rm -f ${folder}/*`, { stdin })).stdout;
-    };
-    const begin = text.indexOf(script.text);
-    const end = begin + script.text.length;
-    for (const cut of [begin, end - 14, end - 10, end - 6, end - 1, end]) {
-      assertEquals(await made(cut), "", text.slice(begin, cut));
-    }
-    // Once the whole script is there, it may be run or not.
-    for (const cut of [end + 40, text.length - 1]) assertMatch(await made(cut), /^(one\ntwo\n)?$/);
-    assertEquals(await made(text.length), "one\ntwo\n", "uncut, it is run");
-  }
-  await run(session, sh`rmdir ${folder}`);
 });
 
 // As lxc-attach on a real host: what runs inside lives on when it is killed, and holds the pipes.
@@ -288,7 +258,7 @@ testWith(
 );
 
 // A shell that is killed between making its FIFOs and taking their names away leaves them behind.
-// DESIGN 6: the greeting goes to a container that may be another than meant, and changes nothing.
+// The greeting goes to a container that may be another than meant, and changes nothing.
 testWith(
   ["run", "read", "write"],
   "the first change of a session removes the FIFOs of shells that are gone, and no others",
@@ -309,10 +279,11 @@ testWith(
   },
 );
 
-// DESIGN 2: a signal ends what runs inside, also where it has ended the session itself.
+// A signal ends what runs inside, also where it has ended the session itself.
 testSession("an interrupted session ends the command with which it was lost", async (session) => {
   const marked = Deno.makeTempFileSync();
-  // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group of its own.
+  // As a signal from a terminal does it: the shell and the readers of the outputs go, the command has a process group
+  // of its own.
   const running = run(
     session,
     sh`p=${session.greeting.pid}
@@ -327,7 +298,7 @@ kill -9 $p; sleep 0.3; echo went on >>${marked}`,
   await Deno.remove(marked);
 });
 
-// DESIGN 4: a lost session is an error of its own that says what was running.
+// A lost session is an error of its own that says what was running.
 testSession("the end of the shell in mid-command is the loss of the session", async (session) => {
   const error = await assertRejects(
     () => run(session, sh`kill -9 ${session.greeting.pid}; sleep 0.5`),
@@ -382,30 +353,6 @@ testSession("generated commands give what the same shell gives without a session
   }
 });
 
-// The scanner must not depend on how a stream is cut into chunks.
-Deno.test("sentinels are found however the stream is cut", () => {
-  const nonce = "ab".repeat(16);
-  const mark = `\x1e${nonce} `;
-  const stream = encode(`x\x1e\x1ey${mark}begin 1 5\nout\x1e${nonce.slice(0, 20)}put\n${mark}end 1 0\ntail\x1e`);
-  const parse = (cuts: number[]) => {
-    let bytes = "";
-    const found: string[] = [];
-    const scanner = new Scanner(
-      nonce,
-      (chunk) => bytes += decode(chunk),
-      ({ kind, fields }) => found.push([kind, ...fields].join(" ")),
-    );
-    let at = 0;
-    for (const cut of [...cuts, stream.length]) scanner.push(stream.subarray(at, at = cut));
-    return { bytes, found };
-  };
-  const whole = parse([]);
-  assertEquals(whole.found, ["begin 1 5", "end 1 0"]);
-  for (let a = 0; a < stream.length; a++) {
-    for (let b = a; b < stream.length; b += 3) assertEquals(parse([a, b]), whole);
-  }
-});
-
 /** A `pct` of which the host starts no second one. */
 class LonelyPct extends Pct {
   override run(): Promise<never> {
@@ -417,7 +364,7 @@ testWith(["run", "read", "write"], "what cannot be ended from outside is ended b
   const folder = await Deno.makeTempDir();
   await Deno.writeTextFile(`${folder}/pct`, '#!/bin/sh\nshift 3\nexec "$@"\n', { mode: 0o755 });
   const session = await Session.open(new LonelyPct(`${folder}/pct`), 901, 10_000);
-  await assertRejects(() => run(session, sh`yes`, { maximumOutput: 1_000, timeout: 300 }), Failure, "exceeds");
+  await assertRejects(() => run(session, sh`yes`, { maxOutputBytes: 1_000, timeout: 300 }), Failure, "exceeds");
   await session.close();
   await Deno.remove(folder, { recursive: true });
 });

@@ -1,79 +1,79 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { testWith } from "../../tests/support/permission.ts";
-import { type OutputStream, ProcessOutput } from "./standard_streams.ts";
+import { type ByteWriter, StandardStreams } from "./standard_streams.ts";
 import { within } from "../time.ts";
 
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-// DESIGN 5: a reader that went away (`| head -1`) is no reason to stop a setup half-way.
+// A reader that went away (`| head -1`) is no reason to stop a setup half-way.
 Deno.test("a stream takes text in parts, and a closed one is survived", async () => {
   let written = "";
   let calls = 0;
-  const output = new ProcessOutput();
-  const sink = output.sink({
+  const streams = new StandardStreams();
+  const writer = streams.writer({
     write(bytes) {
       if (++calls > 3) return Promise.reject(new Deno.errors.BrokenPipe("Broken pipe (os error 32)"));
       written += decode(bytes.subarray(0, 2));
       return Promise.resolve(Math.min(2, bytes.length));
     },
   });
-  sink.write("abcde");
-  await output.drain();
+  writer.write("abcde");
+  await streams.drain();
   assertEquals(written, "abcde");
-  sink.write("lost");
-  await output.drain();
-  sink.write("lost, too, and not even tried");
-  await output.drain();
-  assertEquals([written, calls, sink.waiting], ["abcde", 4, 0]);
+  writer.write("lost");
+  await streams.drain();
+  writer.write("lost, too, and not even tried");
+  await streams.drain();
+  assertEquals([written, calls, writer.waiting], ["abcde", 4, 0]);
 });
 
 // A part of a larger piece may be written when it is refused, and would be written again.
 Deno.test("no piece is larger than what a pipe takes whole or not at all", async () => {
   const lengths: number[] = [];
-  const output = new ProcessOutput();
-  output.sink({ write: ({ length }) => Promise.resolve((lengths.push(length), length)) }).write("x".repeat(10_000));
-  await output.drain();
+  const streams = new StandardStreams();
+  streams.writer({ write: ({ length }) => Promise.resolve((lengths.push(length), length)) }).write("x".repeat(10_000));
+  await streams.drain();
   assertEquals(lengths, [4096, 4096, 1808]);
 });
 
-// A pipe that does not wait for its reader refuses what does not fit into it just now. Who reads stdout and stderr as one reads
-// them as they were said.
+// A pipe that does not wait for its reader refuses what does not fit into it just now. Who reads stdout and stderr as
+// one reads them as they were said.
 Deno.test("streams get everything, in one order, also where a reader is slow", async () => {
   let written = "";
   let calls = 0;
-  const stream = (): OutputStream => ({
+  const stream = (): ByteWriter => ({
     write(bytes) {
       if (++calls % 3 === 0) return Promise.reject(new Deno.errors.WouldBlock("Resource temporarily unavailable"));
       written += decode(bytes.subarray(0, 4));
       return Promise.resolve(Math.min(4, bytes.length));
     },
   });
-  const output = new ProcessOutput();
-  const [stdout, stderr] = [output.sink(stream()), output.sink(stream())];
+  const streams = new StandardStreams();
+  const [stdout, stderr] = [streams.writer(stream()), streams.writer(stream())];
   stdout.write("one line\n");
   stderr.write("a warning\n");
   stdout.write("another\n");
-  await output.drain();
+  await streams.drain();
   assertEquals(written, "one line\na warning\nanother\n");
 });
 
 Deno.test("a stream that takes nothing is given up, the other one gets all that is its own", async () => {
   let written = "";
-  const output = new ProcessOutput();
-  const stalled = output.sink({ write: () => new Promise(() => {}) });
-  const stderr = output.sink({ write: (bytes) => Promise.resolve((written += decode(bytes), bytes.length)) });
+  const streams = new StandardStreams();
+  const stalled = streams.writer({ write: () => new Promise(() => {}) });
+  const stderr = streams.writer({ write: (bytes) => Promise.resolve((written += decode(bytes), bytes.length)) });
   for (let i = 0; i < 3; i++) {
     stalled.write(`${i}`);
     stderr.write(`${i}\n`);
   }
-  await output.drain(10);
+  await streams.drain(10);
   assertEquals(written, "0\n1\n2\n");
-  await output.drain();
+  await streams.drain();
 });
 
 /**
- * Starts a run in a process of its own that shows `lines` lines of output of a command, and then does `then`. It is its `pct` that
- * is not real.
+ * Starts a run in a process of its own that shows `lines` lines of output of a command, and then does `then`. It is its
+ * `pct` that is not real.
  */
 function startRun(lines: number, then: string, under: readonly string[] = ["env"], args: readonly string[] = []) {
   const source = `
@@ -83,7 +83,8 @@ function startRun(lines: number, then: string, under: readonly string[] = ["env"
     import { thisSystem } from "${import.meta.resolve("../run/system.ts")}";
     import { StubContainer, stubSystem } from "${import.meta.resolve("../../tests/support/stubs.ts")}";
     const container = new StubContainer((_script, _verb, { onOutput }) => {
-      for (let i = 0; i < ${lines}; i++) onOutput(new TextEncoder().encode("line " + i + " " + "x".repeat(100) + "\\n"), "stdout");
+      const lineOf = (i) => new TextEncoder().encode("line " + i + " " + "x".repeat(100) + "\\n");
+      for (let i = 0; i < ${lines}; i++) onOutput(lineOf(i), "stdout");
       return "";
     });
     const environment = { TERM: "xterm" };
@@ -119,7 +120,7 @@ function startRun(lines: number, then: string, under: readonly string[] = ["env"
   }).spawn();
 }
 
-// DESIGN 2: signals and the deadline end the run after cleaning up, whoever reads what it says.
+// Signals and the deadline end the run after cleaning up, whoever reads what it says.
 testWith(
   ["read", "write", "env", "run"],
   "a run whose output nobody reads ends by a signal and by its deadline",
@@ -144,7 +145,7 @@ testWith(
   },
 );
 
-// DESIGN 5: what is said is said, also to a reader who is late; beyond a bound, it is said what is missing.
+// What is said is said, also to a reader who is late; beyond a bound, it is said what is missing.
 testWith(
   ["read", "write", "env", "run"],
   "a late reader gets every line in order, up to a bound, and the last one",
@@ -159,10 +160,11 @@ testWith(
       const stderr = await new Response(child.stderr).text();
       assertEquals([code, stderr], [0, ""]);
       const numbers = [...text.matchAll(/ \| line (\d+) x{100}$/gm)].map(([, number]) => Number(number));
-      const leftOut = [...text.matchAll(/\((\d+) lines of output are left out/g)].reduce(
-        (sum, [, n]) => sum + Number(n),
-        0,
-      );
+      const leftOut = [...text.matchAll(/\(Left out on stdout, as it was not read in time: (\d+) lines of output\)/g)]
+        .reduce(
+          (sum, [, n]) => sum + Number(n),
+          0,
+        );
       assertEquals(numbers, [...numbers].sort((a, b) => a - b));
       assertEquals(numbers.length + leftOut, count);
       assertEquals(leftOut > 0, count === 100_000);
@@ -171,7 +173,7 @@ testWith(
   },
 );
 
-// DESIGN 5: a full disk and a reader that went away harm nothing.
+// A full disk and a reader that went away harm nothing.
 testWith(["read", "write", "env", "run"], "a run goes on to its end where stdout takes nothing any more", async () => {
   const full = startRun(1_000, "", ["sh", "-c", 'exec "$@" >/dev/full', "sh"], ["--verbose"]);
   const closed = startRun(10_000, "", undefined, ["--verbose"]);

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { readArguments, usage } from "./arguments.ts";
+import { readCommandLine, usage } from "./arguments.ts";
 
 const ordinary = {
   positional: ["901"],
@@ -14,7 +14,6 @@ const ordinary = {
   problems: [],
 };
 
-// Requirements, section 2, parse_arguments; DESIGN 2: options for people.
 Deno.test("options and the positional argument are taken apart, in any order", () => {
   const cases: [args: string[], expected: Partial<typeof ordinary> | Record<string, unknown>][] = [
     [["901"], {}],
@@ -38,10 +37,12 @@ Deno.test("options and the positional argument are taken apart, in any order", (
     [["901", "--", "--check=maybe", "true"], { positional: ["901", "--check=maybe", "true"] }],
     [["true"], { positional: ["true"] }],
   ];
-  for (const [args, expected] of cases) assertEquals(readArguments(args), { ...ordinary, ...expected }, args.join(" "));
+  for (const [args, expected] of cases) {
+    assertEquals(readCommandLine(args), { ...ordinary, ...expected }, args.join(" "));
+  }
 });
 
-// Requirements, section 2: anything else is a usage error. Never an exception, and never an option that is half understood.
+// Anything else is a usage error. Never an exception, and never an option that is half understood.
 Deno.test("what is wrong with a command line is a problem that names it", () => {
   const cases: [args: string[], problem: string][] = [
     [["--frob", "901"], 'Unknown option "--frob"'],
@@ -75,7 +76,7 @@ Deno.test("what is wrong with a command line is a problem that names it", () => 
     ],
     [["-vq", "901"], 'Options "--verbose" and "--quiet" exclude each other'],
   ];
-  for (const [args, problem] of cases) assertEquals(readArguments(args).problems, [problem], args.join(" "));
+  for (const [args, problem] of cases) assertEquals(readCommandLine(args).problems, [problem], args.join(" "));
 });
 
 // Whatever comes, there is an answer: a command line must not be able to end the program before its log is open.
@@ -102,14 +103,14 @@ Deno.test("no command line throws", () => {
   for (let i = 0; i < 3_000; i++) {
     const word = () => Array.from({ length: random(5) }, () => pieces[random(pieces.length)]).join("");
     const args = Array.from({ length: random(4) }, word);
-    const { positional, problems, check } = readArguments(args);
+    const { positional, problems, check } = readCommandLine(args);
     const known = typeof check === "boolean" && [...positional, ...problems].every((text) => typeof text === "string");
     assertEquals(known, true, JSON.stringify(args));
   }
 });
 
 Deno.test("the usage names every option and every exit code", () => {
-  const text = usage("901.ts", 901, "Portainer");
+  const text = usage("901.ts", { ctid: 901, name: "Portainer" });
   const { positional: _, problems: __, logFile: ___, ...options } = ordinary;
   for (const option of [...Object.keys(options), "log-file"]) assertEquals(text.includes(`--${option}`), true, option);
   for (const code of [0, 1, 2, 3, 4, 5, 6, 10, 70]) assertEquals(new RegExp(`\\b${code} [a-zA-Z]`).test(text), true);

@@ -1,13 +1,14 @@
 /**
- * Typed reading of the host's two configuration files. Unknown keys are ignored, since later hosts add some; a known key of a wrong
- * type is refused when the file is read; a missing one when a setup asks for it. Every message names the file, the JSON path, what
- * was expected and what was found.
+ * Typed reading of the host's two configuration files. Unknown keys are ignored, since later hosts add some; a known
+ * key of a wrong type is refused when the file is read; a missing one when a setup asks for it. Every message names the
+ * file, the JSON path, what was expected and what was found.
  *
  * @module
  */
 
-import { head } from "../text.ts";
 import { ExitCode, Failure, messageOf } from "../errors.ts";
+import { HOST_PATHS } from "../host/paths.ts";
+import { head } from "../text.ts";
 
 /** The configuration is missing, unreadable or wrong: exit code 2. */
 export class ConfigurationError extends Failure {
@@ -118,13 +119,13 @@ class Section<K extends Keys> {
         if (value === undefined) break;
       }
       if (value === undefined || absent?.includes(value)) continue;
-      const read_ = read(value);
-      if (read_ === undefined) {
+      const accepted = read(value);
+      if (accepted === undefined) {
         throw new ConfigurationError(
           `Cannot use "${file}": "${at}.${key}" has to be ${expected}, found ${found(value)}`,
         );
       }
-      this.#values.set(key, read_);
+      this.#values.set(key, accepted);
     }
   }
 
@@ -145,13 +146,19 @@ class Section<K extends Keys> {
   }
 }
 
-/** The block of one container in `phoenix_lxc_configs.json`. A property throws {@linkcode ConfigurationError} when it is missing. */
+/**
+ * The block of one container in `phoenix_lxc_configs.json`. A property throws {@linkcode ConfigurationError} when it is
+ * missing.
+ */
 export class ContainerConfig {
+  /** The file that it was read from. */
+  readonly file: string;
   readonly #block: Section<typeof CONTAINER>;
   readonly #fleet: Section<typeof FLEET>;
 
   /** Checks the block `lxc_configs["<ctid>"]` of `json`, which was read from `file`. */
   constructor(file: string, json: unknown, ctid: number) {
+    this.file = file;
     const all = object(file, "$", json);
     this.#fleet = new Section(file, "$", all, FLEET);
     if (all.lxc_configs === undefined) {
@@ -223,10 +230,22 @@ export class ContainerConfig {
 /** `phoenix_hypervisor_config.json`. A property throws {@linkcode ConfigurationError} when it is missing. */
 export class HypervisorConfig {
   readonly #values: Section<typeof HYPERVISOR>;
+  /** All of them, also those that no setup knows. */
+  readonly #corePaths: Readonly<Record<string, unknown>>;
 
   /** Checks `json`, which was read from `file`. */
   constructor(file: string, json: unknown) {
     this.#values = new Section(file, "$", json, HYPERVISOR);
+    const { core_paths = {} } = object(file, "$", json);
+    this.#corePaths = object(file, "$.core_paths", core_paths);
+  }
+
+  /** The entry of `core_paths` that leads to `path`, by being it or a folder above it; `undefined` where none does. */
+  corePathOf(path: string): { readonly key: string; readonly value: string } | undefined {
+    for (const [key, value] of Object.entries(this.#corePaths)) {
+      if (typeof value === "string" && (path === value || path.startsWith(`${value}/`))) return { key, value };
+    }
+    return undefined;
   }
 
   /** Where the containers' configuration is, or `undefined`. */
@@ -271,12 +290,73 @@ export class HypervisorConfig {
   }
 }
 
-/** The largest configuration file that is read, in bytes: anything larger is not one. */
-const LARGEST = 16 * 1024 * 1024;
+/** The configuration of the host as a run found it. What is missing matters only to a setup that asks for it. */
+export interface Configuration {
+  /** The container's block, or why there is none. */
+  readonly container: ContainerConfig | ConfigurationError;
+  /** The host-wide configuration, or why there is none. */
+  readonly hypervisor: HypervisorConfig | ConfigurationError;
+}
+
+/** Where the configuration is read from. */
+export interface ConfigurationSource {
+  /** An environment variable. */
+  readonly environment: (name: string) => string | undefined;
+  /** Reads a JSON file; see {@linkcode readJson}. */
+  readonly readJson: (path: string) => unknown;
+}
+
+/** Reads the host-wide configuration. Throws a {@linkcode ConfigurationError} for what is wrong with it. */
+export function readHypervisorConfig(source: ConfigurationSource): HypervisorConfig | ConfigurationError {
+  const variable = "PHOENIX_HYPERVISOR_CONFIG_FILE";
+  const chosen = source.environment(variable) || undefined;
+  const file = chosen ?? HOST_PATHS.hypervisorConfig;
+  const json = readChosen(source, file, chosen && variable);
+  return json === undefined
+    ? new ConfigurationError(`Cannot read the host's configuration: there is no "${file}"`)
+    : new HypervisorConfig(file, json);
+}
 
 /**
- * Reads a JSON file of at most 16 MiB. Gives `undefined` when there is none; throws {@linkcode ConfigurationError} when it cannot
- * be read or is not JSON.
+ * Reads the block of container `ctid` from the file that the environment names, else the host-wide configuration, else
+ * the default one. Throws a {@linkcode ConfigurationError} for what is wrong with it.
+ */
+export function readContainerConfig(
+  source: ConfigurationSource,
+  ctid: number,
+  hypervisor: HypervisorConfig | ConfigurationError,
+): ContainerConfig | ConfigurationError {
+  const variable = "PHOENIX_LXC_CONFIG_FILE";
+  const chosen = source.environment(variable) || undefined;
+  const configured = hypervisor instanceof HypervisorConfig ? hypervisor.lxcConfigFile : undefined;
+  const file = chosen ?? configured ?? HOST_PATHS.lxcConfig;
+  const json = readChosen(source, file, chosen ? variable : configured && `"core_paths.lxc_config_file"`);
+  if (json === undefined) {
+    return new ConfigurationError(`Cannot read the configuration of container ${ctid}: there is no "${file}"`);
+  }
+  try {
+    return new ContainerConfig(file, json, ctid);
+  } catch (error) {
+    if (error instanceof ConfigurationError && error.blockMissing) return error;
+    throw error;
+  }
+}
+
+/** Reads a JSON file, which has to be there where somebody has chosen it. */
+function readChosen(source: ConfigurationSource, file: string, chosenBy: string | undefined): unknown {
+  const json = source.readJson(file);
+  if (json === undefined && chosenBy !== undefined) {
+    throw new ConfigurationError(`Cannot read "${file}", which ${chosenBy} names: there is no such file`);
+  }
+  return json;
+}
+
+/** The largest configuration file that is read. Anything larger is not one. */
+const MAX_FILE_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Reads a JSON file of at most 16 MiB. Gives `undefined` when there is none; throws {@linkcode ConfigurationError} when
+ * it cannot be read or is not JSON.
  */
 export function readJson(file: string): unknown {
   let bytes: Uint8Array;
@@ -284,7 +364,7 @@ export function readJson(file: string): unknown {
     const info = Deno.statSync(file);
     // A FIFO would block for ever.
     if (!info.isFile) throw new Error(info.isDirectory ? "it is a directory" : "it is not a regular file");
-    if (info.size > LARGEST) throw new Error(`it has ${info.size} bytes, more than ${LARGEST}`);
+    if (info.size > MAX_FILE_BYTES) throw new Error(`it has ${info.size} bytes, more than ${MAX_FILE_BYTES}`);
     bytes = Deno.readFileSync(file);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;

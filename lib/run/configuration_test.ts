@@ -60,7 +60,7 @@ const CONTAINER: Case<ContainerConfig>[] = [
   {
     key: "network_config.ip",
     get: (c) => c.ip,
-    // reference: a bash version kept the /24, and the URL built from it could never answer.
+    // A bash version kept the /24, and the URL built from it could never answer.
     right: [["10.0.0.99/24", "10.0.0.99"], ["255.1.0.9/0", "255.1.0.9"], ["1.2.3.4/32", "1.2.3.4"]],
     wrong: ["10.0.0.99", "10.0.0.99/33", "10.0.0.99/", "10.0.0.256/24", "10.0.0.99/24/24", "dhcp", 5, null],
     expected: "an IPv4 address with its prefix length, such as 10.0.0.99/24",
@@ -162,7 +162,7 @@ function testKeys<C>(cases: readonly Case<C>[], read: (keys: Record<string, unkn
   }
 }
 
-// Requirements, section 4; reference: wrong types of known keys must break a setup, and missing ones only where they are used.
+// Wrong types of known keys must break a setup, and missing ones only where they are used.
 Deno.test("each key of a container's block is read by its type", () =>
   testKeys(CONTAINER, (keys) => containerOf(keys), '$.lxc_configs["901"]'));
 
@@ -202,7 +202,7 @@ Deno.test("the driver's version stands beside the containers", () => {
   );
 });
 
-// reference: later hosts add keys and other CTIDs, so unknown keys must not break a setup.
+// Later hosts add keys and other CTIDs, so unknown keys must not break a setup.
 Deno.test("unknown keys, and the blocks of other containers, are ignored", () => {
   const config = containerOf({
     name: "Portainer",

@@ -5,12 +5,15 @@
  */
 
 import { REVISION, VERSION } from "../build.ts";
-import type { ConfigurationError } from "./configuration.ts";
+import { type Configuration, type ConfigurationError, HypervisorConfig } from "./configuration.ts";
 import { StepFailed } from "../engine.ts";
 import { CommandFailed, ExitCode, Failure, messageOf, SessionLost } from "../errors.ts";
-import type { Report, RunEvent } from "../events.ts";
+import { message, type Report } from "../events.ts";
 import { hintFor, meaningOf } from "./hints.ts";
 import { notPermitted, type Refusal, refusalIn } from "./permission.ts";
+
+/** How many lines of what a command wrote to each stream a failure shows. */
+const MAX_OUTPUT_LINES = 20;
 
 /** The run that failed. */
 export interface FailedRun {
@@ -18,8 +21,8 @@ export interface FailedRun {
   readonly report: Report;
   /** The command that runs it again. */
   readonly again: string;
-  /** `core_paths` of the host's configuration, as far as it was read. */
-  readonly corePaths: Readonly<Record<string, unknown>> | undefined;
+  /** The host's configuration, where it was read. */
+  readonly configuration: Configuration | undefined;
 }
 
 /** Says why the run failed, and gives the exit code for it. */
@@ -29,9 +32,9 @@ export function reportFailure(run: FailedRun, error: unknown): ExitCode {
   }
   if (!(error instanceof Failure) || refusalIn(error)) return logDefect(run, error);
   if (!(error instanceof StepFailed)) {
-    message(run, "fatal", error.message);
+    run.report(message("fatal", error.message));
     const hint = error.hint ?? (error instanceof SessionLost ? hintFor(error.message) : undefined);
-    if (hint !== undefined) message(run, "error", `What to do: ${hint}`);
+    if (hint !== undefined) run.report(message("error", `What to do: ${hint}`));
     return error.exitCode;
   }
   const evidence = error.cause instanceof CommandFailed ? error.cause.evidence : undefined;
@@ -57,47 +60,40 @@ function logDefect(run: FailedRun, error: unknown, step?: string): ExitCode {
   const refusal = refusalIn(error);
   const configured = refusal && namedByConfiguration(run, refusal);
   if (configured) {
-    message(run, "fatal", configured.message);
-    message(run, "error", `What to do: ${configured.hint}`);
+    run.report(message("fatal", configured.message));
+    run.report(message("error", `What to do: ${configured.hint}`));
     return configured.exitCode;
   }
   if (refusal) {
     const { access, to, declaration } = refusal;
-    message(
-      run,
-      "fatal",
-      `Permission refused${where}: ${access} access to ${to === undefined ? "everything" : `"${to}"`}`,
-    );
-    message(
-      run,
-      "error",
-      declaration === undefined
-        ? "What to do: a setup cannot be permitted this; do it inside the container"
-        : `What to do: declare it in the setup: ${declaration}, and build the executable again`,
-    );
+    const what = to === undefined ? "everything" : `"${to}"`;
+    run.report(message("fatal", `Permission refused${where}: ${access} access to ${what}`));
+    const hint = declaration === undefined
+      ? "a setup cannot be permitted this; do it inside the container"
+      : `declare it in the setup: ${declaration}, and build the executable again`;
+    run.report(message("error", `What to do: ${hint}`));
   } else {
-    message(run, "fatal", `Defect${where}: ${messageOf(error)}`);
-    message(run, "error", `What to do: report it with these lines (version ${VERSION}, ${REVISION})`);
-    if (error instanceof Error && error.stack) message(run, "error", error.stack);
+    run.report(message("fatal", `Defect${where}: ${messageOf(error)}`));
+    run.report(message("error", `What to do: report it with these lines (version ${VERSION}, ${REVISION})`));
+    if (error instanceof Error && error.stack) run.report(message("error", error.stack));
   }
   return ExitCode.Defect;
 }
 
-/** A path that was refused and is the host configuration's choice: another host has to be told, not the author of the setup. */
-function namedByConfiguration(run: FailedRun, { access, to }: Refusal): ConfigurationError | undefined {
+/**
+ * A path that was refused and is the host configuration's choice: another host has to be told, not the author of the
+ * setup.
+ */
+function namedByConfiguration(
+  { configuration }: FailedRun,
+  { access, to }: Refusal,
+): ConfigurationError | undefined {
   if (to === undefined || (access !== "read" && access !== "write")) return undefined;
-  for (const [key, path] of Object.entries(run.corePaths ?? {})) {
-    if (typeof path !== "string" || (to !== path && !to.startsWith(`${path}/`))) continue;
-    return notPermitted(access, path, `"${to}", where "core_paths.${key}" leads,`);
-  }
-  return undefined;
+  const hypervisor = configuration?.hypervisor;
+  const leads = hypervisor instanceof HypervisorConfig ? hypervisor.corePathOf(to) : undefined;
+  return leads && notPermitted(access, leads.value, `"${to}" (from "core_paths.${leads.key}")`);
 }
 
-function message(run: FailedRun, level: (RunEvent & { event: "message" })["level"], text: string): void {
-  run.report({ event: "message", level, text });
-}
-
-/** The last 20 lines. */
 function lastLines(output: string): string[] {
-  return output === "" ? [] : output.replace(/\n+$/, "").split("\n").slice(-20);
+  return output === "" ? [] : output.replace(/\n+$/, "").split("\n").slice(-MAX_OUTPUT_LINES);
 }

@@ -4,12 +4,13 @@ import { SessionLost } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import { reportFailure } from "./failure_report.ts";
 
-// DESIGN 5: a known pattern has a hint, also before the first step; what the host says of a file is none of the container's patterns.
+// A known pattern has a hint, also before the first step; what the host says of a file is none of the container's
+// patterns.
 Deno.test("a session that cannot be opened says what to do", () => {
   const said = (error: Error) => {
     const events: RunEvent[] = [];
     const code = reportFailure(
-      { report: (event) => events.push(event), again: "901.ts 901", corePaths: undefined },
+      { report: (event) => events.push(event), again: "901.ts 901", configuration: undefined },
       error,
     );
     return [code, ...events.map((event) => event.event === "message" ? event.text : "")];

@@ -40,26 +40,32 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
   [/no space left on device|ENOSPC/i, "The container's disk is full: free some space, or enlarge it with pct resize"],
   [
     /cannot connect to the docker daemon/i,
-    'Docker does not run inside the container: look at "systemctl status docker" there; it needs the feature nesting=1',
+    'Docker is not running inside the container: look at "systemctl status docker" there; it needs the feature nesting=1',
   ],
   [/docker: (?:command )?not found/i, "Docker is not installed inside the container: its features need nesting=1"],
-  [/port is already allocated|address already in use/i, "Something else listens on this port inside the container"],
+  [/port is already allocated|address already in use/i, "Another process listens on this port inside the container"],
   [
     /pull access denied|unauthorized|authentication required|no basic auth credentials/i,
-    "The registry wants a login, or there is no such image",
+    "The registry requires a login, or the image does not exist",
   ],
   [/manifest(?: for .*)? (?:unknown|not found)/i, "The registry has no image of this tag: check its spelling"],
   [/toomanyrequests|rate limit/i, "The registry limits the number of pulls: log in to it, or try again later"],
   [
     /no such host|temporary failure (?:in name )?resol|could not resolve/i,
-    "Names cannot be resolved inside the container: check its gateway and its name server",
+    "Host names cannot be resolved inside the container: check its gateway and its name server",
   ],
   [/network is unreachable|no route to host/i, "The container has no network: check its bridge, address and gateway"],
   [/certificate (?:has expired|is not yet valid)/i, "Check the clock of the host, then the certificate"],
-  [/could not get lock|unable to acquire the dpkg frontend lock/i, "Another apt or dpkg runs inside the container"],
+  [
+    /could not get lock|unable to acquire the dpkg frontend lock/i,
+    "Another apt or dpkg is running inside the container: run this again when it has ended",
+  ],
   [/dpkg was interrupted/i, 'Run "dpkg --configure -a" inside the container'],
   [/read-only file system/i, "The file system inside is read-only: look at the host's kernel log for disk errors"],
-  [/operation not permitted|permission denied/i, "An unprivileged container may not do this, or a file is not root's"],
+  [
+    /operation not permitted|permission denied/i,
+    "An unprivileged container may not do this, or a file does not belong to root",
+  ],
   [
     /nvidia-container-cli|could not select device driver.*gpu/i,
     "The NVIDIA container toolkit is missing or sees no GPU",
@@ -69,16 +75,16 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
   [/please run as root/, "Run this as root"],
   [
     /CT is locked|can't lock file/,
-    "Something else works on the container, such as a backup: look at its tasks in Proxmox, and run this again when they have ended",
+    "Something else is working on the container, such as a backup: run this again when its tasks in Proxmox VE have ended",
   ],
   [
     /snapshot feature is not available/,
     "The container's storage cannot take snapshots: move it to one that can, such as ZFS or LVM-thin",
   ],
-  [/startup for container '\d+' failed/, "The container does not start: look at why with pct start --debug"],
+  [/startup for container '\d+' failed/, "The container does not start: pct start <CTID> --debug shows why"],
   [
     /session with container \d+ was lost/,
-    "The container was stopped, or its shell was ended: look at its tasks in Proxmox, and run this again",
+    "The container was stopped, or its shell was ended: look at its tasks in Proxmox VE, and run this again",
   ],
 ];
 

@@ -1,7 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { hintFor, meaningOf } from "./hints.ts";
 
-// DESIGN 5: what that exit code means.
 Deno.test("exit codes have a meaning", () => {
   const meanings: [command: string, code: number | undefined, meaning: RegExp | undefined][] = [
     ["true", 0, undefined],
@@ -35,7 +34,7 @@ Deno.test("exit codes have a meaning", () => {
   }
 });
 
-// DESIGN 5: a hint where a known pattern matches. On the left what the programs really write.
+// A hint where a known pattern matches. On the left what the programs really write.
 Deno.test("known patterns in the output have a hint", () => {
   const hints: [output: string, hint: RegExp][] = [
     ["write /var/lib/docker/tmp/x: no space left on device", /disk is full/],

@@ -34,7 +34,6 @@ async function holder(folder: string): Promise<Deno.ChildProcess> {
   return child;
 }
 
-// DESIGN 6: one run per container.
 testLock("a container is held by one run, and its holder is named", (folder) => {
   const lock = RunLock.take(folder, 901);
   const error = assertThrows(() => RunLock.take(folder, 901), Failure);
@@ -55,7 +54,6 @@ testLock("a container is held by one run, and its holder is named", (folder) => 
   later.release();
 });
 
-// DESIGN 6: by a lock that dies with its holder.
 testLock("a lock that another process holds is free as soon as that process is killed", async (folder) => {
   const child = await holder(folder);
   try {
@@ -120,5 +118,5 @@ testLock("a holder that does not say who it is holds it all the same", async (fo
   await Deno.mkdir(folder);
   using file = await Deno.open(`${folder}/setup_901.lock`, { write: true, create: true });
   await file.lock(true);
-  assertThrows(() => RunLock.take(folder, 901), Failure, "another run holds it: it does not say which");
+  assertThrows(() => RunLock.take(folder, 901), Failure, "another run holds it: it does not say which process it is");
 });

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { withSteppingClock } from "../../tests/support/clock.ts";
 import { hostFile } from "../../tests/support/host_files.ts";
 import { StubContainer, type StubOptions, type StubRun, stubSystem } from "../../tests/support/stubs.ts";
+import type { PctResult } from "../container/pct.ts";
 import type { Step } from "../step.ts";
 import { CommandFailed, SessionLost } from "../errors.ts";
 import { main } from "./main.ts";
@@ -14,7 +15,7 @@ const empty = setup(901, "Portainer", async () => {});
 async function live(options: StubOptions = {}, of: Setup = empty): Promise<StubRun & { code: number }> {
   const [system, run] = stubSystem(options);
   await main(of, system);
-  assertEquals(run.exits.length, 1, "exit_script is the only end, and it comes once");
+  assertEquals(run.exits.length, 1, "exitScript is the only end, and it comes once");
   assertEquals(run.locked, false, "no lock is left");
   return Object.assign(run, { code: run.exits[0]! });
 }
@@ -33,7 +34,6 @@ const step = (title: string, ...states: boolean[]): Step<boolean> => ({
   apply: async () => {},
 });
 
-// Requirements, section 2: what is logged, in which words and in which order, when all goes well.
 Deno.test("a run logs the requirements' lines in their order and exits 0", async () => {
   const run = await live(
     {},
@@ -56,7 +56,6 @@ Deno.test("a run logs the requirements' lines in their order and exits 0", async
   assertEquals(run.pctCalls, [["status", "901"]]);
 });
 
-// Requirements, section 2, parse_arguments: exactly one argument, else a usage error and exit code 1.
 Deno.test("anything but one positional argument is a usage error", async () => {
   for (
     const args of [[], ["901", "902"], ["901", ""], ["--frob", "901"], ["901", "--timeout", "soon"], [
@@ -72,7 +71,6 @@ Deno.test("anything but one positional argument is a usage error", async () => {
   }
 });
 
-// Requirements, section 2, validate_inputs: a positive integer, and the executable's own.
 Deno.test("a CTID that is not plain decimal, not Proxmox's or not the setup's own is refused", async () => {
   const wrong = [
     "",
@@ -104,7 +102,6 @@ Deno.test("a CTID that is not plain decimal, not Proxmox's or not the setup's ow
   assertEquals((await live({ args: ["--", "-901"] })).code, 1);
 });
 
-// Requirements, section 2, validate_inputs: the file name's number, where it carries one.
 Deno.test("a file name that carries another number is refused, one that carries none is not asked", async () => {
   const codes: Record<string, number> = {};
   for (
@@ -124,7 +121,6 @@ Deno.test("a file name that carries another number is refused, one that carries 
   assertEquals(Object.values(codes), [0, 0, 0, 0, 1, 1, 1, 1]);
 });
 
-// Requirements, section 2, check_container_exists: pct's non-zero exit code is fatal, and what it said is shown.
 Deno.test("a container that pct does not know ends the run with exit code 1 and pct's words", async () => {
   const said = "Configuration file 'nodes/pve/lxc/901.conf' does not exist";
   const run = await live({ status: { code: 2, stderr: `${said}\n` } });
@@ -134,7 +130,7 @@ Deno.test("a container that pct does not know ends the run with exit code 1 and 
   assertEquals(messages(run.log).at(-1), "ERROR Specific setup for container 901 failed with exit code 1");
 });
 
-// DESIGN 4: exit code 0 is no evidence. dax reports it for a pct that was killed.
+// Exit code 0 is no evidence. dax reports it for a pct that was killed.
 Deno.test("pct status that exits 0 without a status is not taken for an answer", async () => {
   assertEquals((await live({ status: "" })).code, 1);
 });
@@ -147,7 +143,6 @@ Deno.test("a stopped container ends the run with exit code 3 and the command tha
   assertStringIncludes(run.stderr, ": What to do: Start it: pct start 901");
 });
 
-// DESIGN 6: a container that lives on another node of the cluster is said to be there.
 Deno.test("a container on another node is said to be there", async () => {
   const run = await live({
     status: { code: 2, stderr: "Configuration file 'nodes/pve/lxc/901.conf' does not exist\n" },
@@ -157,7 +152,7 @@ Deno.test("a container on another node is said to be there", async () => {
   assertStringIncludes(run.stderr, 'it lives on node "pve2"');
 });
 
-// DESIGN 6: a wrong id must never configure somebody else's container.
+// A wrong id must never configure somebody else's container.
 Deno.test("a container of another name is never touched", async () => {
   let performed = false;
   const of = setup(901, "Portainer", () => Promise.resolve(void (performed = true)));
@@ -174,7 +169,6 @@ Deno.test("a container of another name is never touched", async () => {
   assertStringIncludes(other.stderr, '"Harbor"');
 });
 
-// DESIGN 3: --check exits 0 when converged, 10 when something would change, and shows the difference.
 Deno.test("check mode exits 10 with the difference, 0 when there is none", async () => {
   const args = ["901", "--check"];
   const change = await live(
@@ -195,7 +189,6 @@ Deno.test("check mode exits 10 with the difference, 0 when there is none", async
   );
 });
 
-// Requirements, section 5: the step where a failure occurred. DESIGN 5: the command, its output, the meaning, a hint, the line.
 Deno.test("a failed step shows the command, its output, what the code means, a hint and the line to run again", async () => {
   const of = setup(901, "Portainer", async ({ ensure }) => {
     await ensure({
@@ -226,7 +219,6 @@ Deno.test("a failed step shows the command, its output, what the code means, a h
   ]);
 });
 
-// DESIGN 2: exit code 70 for a defect, with a message that can be reported.
 Deno.test("a defect ends the run with exit code 70", async () => {
   const run = await live({}, setup(901, "Portainer", () => Promise.reject(new TypeError("x is undefined"))));
   assertEquals(run.code, 70);
@@ -252,7 +244,7 @@ Deno.test("a step that is not awaited is found out", async () => {
   assertStringIncludes(run.stderr, 'write "await ensure(…)"');
 });
 
-// DESIGN 2: exit_script is the only end, also for an error that nobody waits for.
+// There is one end only, also for an error that nobody waits for.
 Deno.test("an error that nobody waits for ends the run as a defect", async () => {
   const [system, run] = stubSystem();
   const of = setup(901, "Portainer", () => {
@@ -264,7 +256,6 @@ Deno.test("an error that nobody waits for ends the run as a defect", async () =>
   assertStringIncludes(run.stderr, "nobody waits for this");
 });
 
-// Requirements, section 4: the configuration matters only to a setup that uses it.
 Deno.test("a setup that uses no configuration runs without one, another ends with exit code 2", async () => {
   assertEquals((await live()).code, 0);
   const run = await live({}, setup(901, "Portainer", ({ config }) => Promise.resolve(void config.ip)));
@@ -272,7 +263,6 @@ Deno.test("a setup that uses no configuration runs without one, another ends wit
   assertStringIncludes(run.stderr, '"/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"');
 });
 
-// DESIGN 2: option, environment, core_paths, default, in this order.
 Deno.test("paths come from the environment, then from core_paths, then from the default", async () => {
   const config = (name: string) => ({ lxc_configs: { 901: { name: "Portainer", network_config: { ip: name } } } });
   const files = {
@@ -306,7 +296,7 @@ Deno.test("paths come from the environment, then from core_paths, then from the 
   assertEquals(opened, "/option.log");
 });
 
-// Requirements, section 4: variables that the orchestrator sets are for the setup that declares them.
+// Variables that the orchestrator sets are for the setup that declares them.
 Deno.test("a setup reads the environment variables that it declares, and no other", async () => {
   const of = (declared: string[]) =>
     setup(901, "Portainer", { environment: declared }, ({ environment }) => {
@@ -318,7 +308,7 @@ Deno.test("a setup reads the environment variables that it declares, and no othe
   assertEquals((await live({ environment }, of([]))).code, 70);
 });
 
-// DESIGN 4: a secret is never shown; one that is too short to be found again in a log is none.
+// A secret is never shown; one that is too short to be found again in a log is none.
 Deno.test("a secret is the value or NAME=value, and of at least four characters", async () => {
   const read = async (value: string) => {
     let seen: string | undefined;
@@ -353,7 +343,6 @@ Deno.test("a secret is the value or NAME=value, and of at least four characters"
   }
 });
 
-// Requirements, section 5: a log file that cannot be written is a warning, never a failure.
 Deno.test("a log file that cannot be written does not fail the run", async () => {
   const run = await live({
     openLogFile: () => {
@@ -364,7 +353,6 @@ Deno.test("a log file that cannot be written does not fail the run", async () =>
   assertStringIncludes(run.stderr, 'Cannot write the log file "/var/log/phoenix_hypervisor.log"');
 });
 
-// DESIGN 2: HUP, INT and TERM end the run with 129, 130 and 143, after cleaning up.
 Deno.test("signals end the run with their codes, after what runs inside was ended", async () => {
   for (const [signal, code] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 143]] as const) {
     let interrupted = false;
@@ -398,6 +386,28 @@ Deno.test("what a signal has broken is not the reason of the end", async () => {
   assertEquals(run.exits, [143]);
 });
 
+// What the cut-off phase asked for may still be answered before the process is gone.
+Deno.test("after a signal no phase begins any more", async () => {
+  const [system, run] = stubSystem();
+  const status = Promise.withResolvers<PctResult>();
+  await main(
+    setup(901, "Portainer", () => Promise.reject(new Error("the setup was performed"))),
+    {
+      ...system,
+      pct: {
+        ...system.pct,
+        run() {
+          setTimeout(() => run.signal("SIGTERM"));
+          return status.promise;
+        },
+      },
+    },
+  );
+  status.resolve({ code: 0, stdout: "status: running\n", stderr: "" });
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  assertEquals([run.exits, run.locked], [[143], false]);
+});
+
 // A run that was killed while a snapshot was taken leaves a stopped container, its note, and a pct that is still at it.
 Deno.test("a container that a run has stopped is started as soon as Proxmox lets go of it", async () => {
   const answers = ["CT is locked (snapshot)", "can't lock file '/run/lock/lxc/pve-config-901.lock' - got timeout", ""];
@@ -407,7 +417,7 @@ Deno.test("a container that a run has stopped is started as soon as Proxmox lets
     host: {
       file: (path) => Promise.resolve(path.endsWith(".stopped") ? hostFile(path, "") : undefined),
       removeFile: (path) => Promise.resolve(void done.push(path)),
-      pctWrite(subcommand) {
+      changeContainer(subcommand) {
         done.push(subcommand);
         const stderr = answers.shift()!;
         return Promise.resolve({ code: stderr === "" ? 0 : 255, stdout: "", stderr });
@@ -426,7 +436,7 @@ Deno.test("after a signal the host is not changed any more, and what has begun t
       file: (path) => Promise.resolve(path.endsWith(".stopped") ? hostFile(path, "") : undefined),
       removeFile: () => Promise.resolve(void begun.push("removeFile")),
       interrupt: () => void begun.push("interrupt"),
-      async pctWrite(subcommand) {
+      async changeContainer(subcommand) {
         begun.push(subcommand);
         if (subcommand === "shutdown") await stopping.promise;
         begun.push(`${subcommand} has ended`);
@@ -442,8 +452,8 @@ Deno.test("after a signal the host is not changed any more, and what has begun t
       await ensure({
         ...step("snapshot", false),
         async apply({ host }) {
-          await host.pctWrite("shutdown", [], 1_000);
-          await host.pctWrite("snapshot", [], 1_000);
+          await host.changeContainer("shutdown", [], 1_000);
+          await host.changeContainer("snapshot", [], 1_000);
         },
       });
     }),
@@ -464,7 +474,7 @@ Deno.test("the run as a whole has a deadline", async () => {
   assertEquals(run.code, 5);
 });
 
-// Requirements, section 5; DESIGN 5: output can neither drive a terminal nor forge a line of the log.
+// Output can neither drive a terminal nor forge a line of the log.
 Deno.test("control characters and newlines in what is logged are made harmless", async () => {
   const container = new StubContainer((script) =>
     script.display === "evil"
@@ -482,7 +492,6 @@ Deno.test("control characters and newlines in what is logged are made harmless",
   }
 });
 
-// DESIGN 5: three forms of one stream of events.
 Deno.test("JSON lines carry every event", async () => {
   const run = await live(
     { args: ["901", "--json"] },
@@ -565,7 +574,8 @@ Deno.test("the line to run again is one that a shell understands, whatever the a
   assertStringIncludes(source.stderr, ": Run again: deno task setup 901\n");
 });
 
-// A signal to all processes of a run ends the `pct` that asked the container to shut down; what was asked for goes on inside.
+// A signal to all processes of a run ends the `pct` that asked the container to shut down; what was asked for goes on
+// inside.
 Deno.test("a container that a run has told to stop is started again also where it stops only now", async () => {
   for (const states of [["running", "stopped"], ["running"]]) {
     const calls: string[] = [];
@@ -576,9 +586,9 @@ Deno.test("a container that a run has told to stop is started again also where i
         host: {
           file: (path) => Promise.resolve(path === note ? hostFile(path, "") : undefined),
           removeFile: (path) => Promise.resolve(void calls.push(`remove ${path}`)),
-          pctStatus: () =>
+          containerStatus: () =>
             Promise.resolve({ code: 0, stdout: `status: ${said.length > 1 ? said.shift() : said[0]}\n`, stderr: "" }),
-          pctWrite(subcommand) {
+          changeContainer(subcommand) {
             calls.push(subcommand);
             const isUp = calls.length === 1;
             return Promise.resolve({

@@ -1,6 +1,6 @@
 /**
- * What an executable is permitted, and what it is told when a permission is refused: what was tried, and what a setup has to declare
- * so that its executable may do it.
+ * What an executable is permitted, and what it is told when a permission is refused: what was tried, and what a setup
+ * has to declare so that its executable may do it.
  *
  * @module
  */
@@ -16,7 +16,10 @@ export interface Refusal {
   readonly access: string;
   /** To what; `undefined` where it is everything of the kind, such as all environment variables. */
   readonly to: string | undefined;
-  /** What has to stand in the setup, such as `{ reads: ["/srv/models"] }`; `undefined` for what no setup can be permitted. */
+  /**
+   * What has to stand in the setup, such as `{ reads: ["/srv/models"] }`; `undefined` for what no setup can be
+   * permitted.
+   */
   readonly declaration: string | undefined;
 }
 
@@ -28,7 +31,9 @@ const FIELDS: Readonly<Record<string, keyof HostNeeds>> = {
   env: "environment",
 };
 
-const REQUIRES = /^Requires (?:--allow-)?(\w+) (?:access|permissions)(?: to "(.*)", run again)?/s;
+/** Deno's words; those of an executable go on with "specify the required permissions during compilation". */
+const REQUIRES =
+  /^Requires (?:--allow-)?(\w+) (?:access|permissions)(?: to "(.*)", (?:run again|specify the required))?/s;
 
 /** The refused permission behind an error, however it is wrapped; `undefined` where the error is another one. */
 export function refusalIn(error: unknown): Refusal | undefined {
@@ -50,8 +55,8 @@ export function refusalIn(error: unknown): Refusal | undefined {
 }
 
 /**
- * The error for a path that a person chose, by configuration, environment or option, and that the executable may not use: exit code 2.
- * `what` is what cannot be read or written; default: the path.
+ * The error for a path that a person chose, by configuration, environment or option, and that the executable may not
+ * use: exit code 2. `what` is what cannot be read or written; default: the path.
  */
 export function notPermitted(access: "read" | "write", path: string, what = `"${path}"`): ConfigurationError {
   const field = FIELDS[access];
@@ -63,8 +68,8 @@ export function notPermitted(access: "read" | "write", path: string, what = `"${
 }
 
 /**
- * The options of Deno that permit a setup what it needs, and nothing else. Short, as they have to fit into the first line of a
- * script, of which the kernel reads 255 bytes.
+ * The options of Deno that permit a setup what it needs, and nothing else. Short, as they have to fit into the first
+ * line of a script, of which the kernel reads 255 bytes.
  */
 export function permissionsOf({ needs }: Setup): string[] {
   const writes = needs.writes ?? [];

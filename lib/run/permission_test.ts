@@ -8,7 +8,7 @@ import { setup } from "./setup.ts";
 
 const refused = (message: string) => new Deno.errors.NotCapable(message);
 
-// DESIGN 1: what a setup needs of the host it declares, so a refusal names the declaration.
+// What a setup needs of the host it declares, so a refusal names the declaration.
 Deno.test("a refused permission names what has to be declared", () => {
   const cases: [string, string | undefined][] = [
     ['Requires net access to "10.0.0.5:80", run again with the --allow-net flag', '{ addresses: ["10.0.0.5:80"] }'],
@@ -24,6 +24,15 @@ Deno.test("a refused permission names what has to be declared", () => {
     ],
     ['Requires sys access to "hostname", run again with the --allow-sys flag', undefined],
     ['Requires ffi access to "/lib/x.so", run again with the --allow-ffi flag', undefined],
+    // An executable's own words.
+    [
+      'Requires read access to "/srv/x", specify the required permissions during compilation using `deno compile --allow-read`',
+      '{ reads: ["/srv/x"] }',
+    ],
+    [
+      "Requires env access, specify the required permissions during compilation using `deno compile --allow-env`",
+      "{ environment: […] }",
+    ],
     ["Something new in Deno", undefined],
   ];
   for (const [message, declaration] of cases) {

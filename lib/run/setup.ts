@@ -9,8 +9,8 @@ import type { Step } from "../step.ts";
 import type { Secret } from "../secret.ts";
 
 /**
- * What a setup needs of the host beyond `pct`, the configuration and the log. Its executable is permitted this and no more; a use
- * that is not declared ends the run with exit code 70 and names the declaration to add.
+ * What a setup needs of the host beyond `pct`, the configuration and the log. Its executable is permitted this and no
+ * more; a use that is not declared ends the run with exit code 70 and names the declaration to add.
  */
 export interface HostNeeds {
   /** Addresses that are connected to from the host: `host`, `host:port` or a subnet such as `10.0.0.0/24`. */
@@ -36,8 +36,9 @@ export interface SetupContext {
   /** The value of an environment variable that the setup declares; `undefined` where it is not set. */
   readonly environment: (name: string) => string | undefined;
   /**
-   * Reads a secret: a file on the host, which holds the value or one line `NAME=value`, or a declared environment variable. From
-   * then on the value is replaced by the secret's name in all that is logged. Ends the run with exit code 2 where there is none.
+   * Reads a secret: a file on the host, which holds the value or one line `NAME=value`, or a declared environment
+   * variable. From then on the value is replaced by the secret's name in all that is logged. Ends the run with exit
+   * code 2 where there is none.
    */
   readonly secret: (
     name: string,
@@ -61,8 +62,8 @@ export interface Setup {
 export const CTID_RANGE = { lowest: 100, highest: 999_999_999 } as const;
 
 /**
- * Describes the setup of container `ctid`. Hand it to `main`. Throws a `TypeError` for an id that Proxmox does not give and for a
- * name that is no host name.
+ * Describes the setup of container `ctid`. Hand it to `main`. Throws a `TypeError` for an id that Proxmox does not give
+ * and for a name that is no host name.
  *
  * @example
  * ```ts
@@ -98,6 +99,12 @@ export function setup(
   return { ctid, name, needs: needsOrPerform, perform: performIfNeeds! };
 }
 
+/** Whether two host names are the same up to their first dot, in any case. */
+export function isSameHostName(a: string, b: string): boolean {
+  const short = (name: string) => name.replace(/\..*/s, "").toLowerCase();
+  return short(a) === short(b);
+}
+
 /** What is declared becomes an option of Deno, in which a comma begins another permission. */
 function requireNeeds(ctid: number, needs: HostNeeds): void {
   const { addresses = [], reads = [], writes = [], commands = [], environment = [] } = needs;
@@ -105,8 +112,8 @@ function requireNeeds(ctid: number, needs: HostNeeds): void {
     throw new TypeError(`Cannot declare "${value}" for the setup of container ${ctid}: expected ${expected}`);
   };
   for (const path of [...reads, ...writes, ...commands]) {
-    if (!/^\/[^,\s]*$/.test(path) || path.split("/").includes("../..")) {
-      refuse(path, 'an absolute path without comma, white space and "../.."');
+    if (!/^\/[^,\s]*$/.test(path) || path.split("/").includes("..")) {
+      refuse(path, 'an absolute path without comma, white space and ".."');
     }
   }
   for (const address of addresses) {

@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { testWith } from "../../tests/support/permission.ts";
 import { type Setup, setup } from "./setup.ts";
 import { permissionsOf } from "./permission.ts";
 import { HOST_PATHS } from "../host/paths.ts";
@@ -16,7 +15,7 @@ function granted(of: Setup): Record<string, string[]> {
   );
 }
 
-// DESIGN 1: what a setup needs of the host it declares, and its executable is permitted that and no more.
+// What a setup needs of the host it declares, and its executable is permitted that and no more.
 Deno.test("a setup is permitted what every setup needs, and what it declares", () => {
   const none = granted(setup(910, "Empty", perform));
   assertEquals(Object.keys(none), ["--no-prompt", "--allow-run", "-R", "-W", "-E"]);
@@ -51,28 +50,23 @@ Deno.test("a setup is for a container that Proxmox can have, with a name", () =>
   }
 });
 
-// DESIGN 1: a setup is a short file with one import, executable as it stands, and independent of every other one.
-testWith(["read"], "each file of setups/ is what a setup has to be", async (t) => {
-  const folder = new URL("../../setups/", import.meta.url);
-  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
-  assert(names.includes("901.ts"));
-  for (const name of names) {
-    await t.step(name, async () => {
-      const url = new URL(name, folder);
-      const text = await Deno.readTextFile(url);
-      const [first, ...lines] = text.trimEnd().split("\n");
-      const exported: Record<string, unknown> = await import(url.href);
-      const setups = Object.values(exported).filter((value): value is Setup =>
-        typeof value === "object" && value !== null && "perform" in value
-      );
-      assertEquals(setups.length, 1, "exactly one setup is exported");
-      assertEquals(name, `${setups[0]!.ctid}.ts`);
-      assertEquals(first, `#!/usr/bin/env -S deno run ${permissionsOf(setups[0]!).join(" ")}`);
-      assert(new TextEncoder().encode(first).length <= 255, "the kernel cuts a longer first line");
-      assertEquals((await Deno.stat(url)).mode! & 0o111, 0o111, "the file is executable");
-      const imports = [...text.matchAll(/\b(?:from|import)\s*\(?\s*["'`]([^"'`]+)/g)].map(([, module]) => module);
-      assertEquals(imports, ["../mod.ts"]);
-      assert(lines.length + 1 <= 60, `${lines.length + 1} lines`);
-    });
+// What is declared becomes an option of Deno, which must not permit anything else than what stands there.
+Deno.test("what cannot be declared is refused when the setup is described", () => {
+  const path = "expected an absolute path";
+  for (
+    const [needs, expected] of [
+      [{ reads: ["srv/models"] }, path],
+      [{ reads: ["/srv/../etc"] }, path],
+      [{ writes: ["/srv/.."] }, path],
+      [{ writes: ["/srv/a,/etc"] }, path],
+      [{ commands: ["/bin/id /bin/sh"] }, path],
+      [{ addresses: ["10.0.0.5:80,10.0.0.6"] }, "expected a host"],
+      [{ environment: ["A,B"] }, "expected the name of a variable"],
+    ] as const
+  ) {
+    const [value] = Object.values(needs).flat();
+    assertThrows(() => setup(910, "x", needs, perform), TypeError, `Cannot declare "${value}"`);
+    assertThrows(() => setup(910, "x", needs, perform), TypeError, expected);
   }
+  setup(910, "x", { reads: ["/srv/a..b"], environment: ["HF_*"], addresses: ["[::1]:80"] }, perform);
 });

@@ -13,8 +13,8 @@ export type ShutdownSignal = "SIGHUP" | "SIGINT" | "SIGTERM";
 
 const CODES = { SIGHUP: ExitCode.Hangup, SIGINT: ExitCode.Interrupt, SIGTERM: ExitCode.Terminate } as const;
 
-/** How long the news of a signal may take, in milliseconds. */
-const NEWS = 100;
+/** How much later than its effects a signal may be heard of. */
+const MAX_SIGNAL_DELAY_MS = 100;
 
 /** The end of one run. */
 export class Shutdown {
@@ -41,7 +41,7 @@ export class Shutdown {
     listen.onSignal((signal) =>
       reject(
         new Failure(CODES[signal], `Ended by ${signal}`, {
-          hint: "Run it again: it goes on where it is not done yet",
+          hint: "Run it again: it does what is not done yet",
         }),
       )
     );
@@ -54,20 +54,28 @@ export class Shutdown {
   }
 
   /**
-   * Why the run ends, when it has thrown `error`. A terminal and systemd send a signal to `pct` and to what runs inside as well, and
-   * what is heard first is often their end.
+   * What `phase` gives, unless the run is to end before that: then rejects with the reason, and the phase is no longer
+   * waited for.
+   */
+  async race<T>(phase: Promise<T>): Promise<T> {
+    return await Promise.race([phase, this.requested]);
+  }
+
+  /**
+   * Why the run ends, when it has thrown `error`. A terminal and systemd send a signal to `pct` and to what runs inside
+   * as well, and what is heard first is often their end.
    */
   async reason(error: unknown): Promise<unknown> {
     try {
-      return await within(this.requested, NEWS) ?? error;
+      return await within(this.requested, MAX_SIGNAL_DELAY_MS) ?? error;
     } catch (requested) {
       return requested;
     }
   }
 
   /**
-   * The host for the steps of a run, which a promise that nobody waits for any more cannot stop: once {@linkcode close} was called,
-   * it refuses to be changed.
+   * The host for the steps of a run, which a promise that nobody waits for any more cannot stop: once {@linkcode close}
+   * was called, it refuses to be changed.
    */
   guard(host: Host): Host {
     const change =
@@ -85,7 +93,7 @@ export class Shutdown {
       writeFile: change(host.writeFile),
       editFile: change(host.editFile),
       removeFile: change(host.removeFile),
-      pctWrite: change(host.pctWrite),
+      changeContainer: change(host.changeContainer),
       write: change(host.write),
     };
   }

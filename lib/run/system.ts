@@ -6,16 +6,23 @@
 
 import { fromFileUrl } from "@std/path";
 import { ConfigurationError, readJson } from "./configuration.ts";
-import { type Connection, type ContainerHooks, PctContainer } from "../container/container.ts";
+import { type ContainerHooks, PctContainer } from "../container/connection.ts";
+import type { Connection } from "../container/container.ts";
 import type { ShutdownSignal } from "./shutdown.ts";
-import { type Host, thisHost } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
+import { thisHost } from "../host/this_host.ts";
 import { RunLock } from "./lock.ts";
-import { type LogFile, openLogFile } from "../log/log.ts";
-import { ProcessOutput, type TextSink } from "../log/standard_streams.ts";
+import { type LogFile, openLogFile } from "../log/file.ts";
+import { StandardStreams, type TextWriter } from "../log/standard_streams.ts";
 import { Pct } from "../container/pct.ts";
 import { HOST_PATHS } from "../host/paths.ts";
 
-/** All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own. */
+/**
+ * All that a run touches outside itself: the process, the files and the commands of the host. Tests hand in their own;
+ * a setup has no need of it.
+ *
+ * @internal
+ */
 export interface System {
   /** The command line. */
   readonly args: readonly string[];
@@ -24,10 +31,10 @@ export interface System {
   /** An environment variable. */
   readonly environment: (name: string) => string | undefined;
   /** Where standard output goes, and whether a person reads it. */
-  readonly stdout: TextSink & { readonly terminal: boolean };
+  readonly stdout: TextWriter & { readonly terminal: boolean };
   /** Where standard error goes. */
-  readonly stderr: TextSink;
-  /** Waits until both have taken everything; see {@linkcode ProcessOutput.drain}. */
+  readonly stderr: TextWriter;
+  /** Waits for both to take everything, each for `patience` milliseconds; see {@linkcode StandardStreams.drain}. */
   readonly drain: (patience?: number) => Promise<void>;
   /** Proxmox's `pct`. */
   readonly pct: Pick<Pct, "run" | "abandon">;
@@ -54,14 +61,14 @@ export interface System {
 /** The system of a real run: this process on this host. */
 export function thisSystem(): System {
   const pct = new Pct();
-  const output = new ProcessOutput();
+  const streams = new StandardStreams();
   return {
     args: Deno.args,
     program: Deno.build.standalone ? Deno.execPath() : fromFileUrl(Deno.mainModule),
     environment: readEnvironment,
-    stdout: Object.assign(output.sink(Deno.stdout), { terminal: Deno.stdout.isTerminal() }),
-    stderr: output.sink(Deno.stderr),
-    drain: (patience) => output.drain(patience),
+    stdout: Object.assign(streams.writer(Deno.stdout), { terminal: Deno.stdout.isTerminal() }),
+    stderr: streams.writer(Deno.stderr),
+    drain: (patience) => streams.drain(patience),
     pct,
     host: (ctid) => thisHost(pct, ctid),
     connect: (ctid, hooks) => new PctContainer(pct, ctid, hooks),

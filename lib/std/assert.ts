@@ -10,12 +10,14 @@ import { diff, stripVTControlCharacters } from "node:util";
 
 /** The error that every failed assertion throws. */
 export class AssertionError extends Error {
+  /** Creates the error of an assertion that failed. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "AssertionError";
   }
 }
 
+/** @internal */
 type ErrorClass<E extends Error> = abstract new (...args: never[]) => E;
 
 function suffix(msg: string | undefined): string {

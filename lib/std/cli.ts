@@ -7,9 +7,13 @@
  * @module
  */
 
+/** @internal */
 type Name = string | undefined;
+/** @internal */
 type Names<N extends Name> = N | readonly Extract<N, string>[];
+/** @internal */
 type Values = Record<string, unknown>;
+/** @internal */
 type Aliases = Record<string, string | readonly string[]>;
 
 /** Options for {@linkcode parseArgs}. */
@@ -44,6 +48,7 @@ export interface ParseOptions<
 
 type NegatedTo<N, Negatable> = N extends Negatable ? false : never;
 
+/** @internal */
 type Named<Booleans, Strings, Collected, Negatable> =
   & { [N in Exclude<Strings, Collected> & string]?: string | NegatedTo<N, Negatable> }
   & { [N in Exclude<Booleans, Collected> & string]: boolean }
@@ -51,11 +56,13 @@ type Named<Booleans, Strings, Collected, Negatable> =
   & { [N in Extract<Booleans, Collected> & string]: boolean[] }
   & { [N in Exclude<Collected, Strings | Booleans> & string]: unknown[] | NegatedTo<N, Negatable> };
 
+/** @internal */
 type WithDefaults<Given, Defaults> = Defaults extends undefined ? Given
   :
     & Omit<Given, keyof Defaults>
     & { [N in keyof Defaults]: N extends keyof Given ? Defaults[N] | NonNullable<Given[N]> : unknown };
 
+/** @internal */
 type WithAliases<Given, Alias> = { [N in keyof Given as N | AliasOf<N, Alias>]: Given[N] };
 
 type AliasOf<N, Alias> = N extends keyof Alias

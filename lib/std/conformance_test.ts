@@ -43,6 +43,7 @@ import {
 } from "@std/path";
 import { createHash } from "node:crypto";
 import { stripVTControlCharacters } from "node:util";
+import { type Random, randomFrom } from "../../tests/support/random.ts";
 
 // The checks of the assertions themselves must not rest on the assertions.
 function must(truth: boolean, claim: string): void {
@@ -387,17 +388,7 @@ Deno.test("the types of parseArgs follow from its options", () => {
   assertEquals<unknown>(file, undefined);
 });
 
-/** The same sequence of whole numbers below `limit` in every run. */
-function numbers(seed: number): (limit: number) => number {
-  return (limit) => {
-    seed = (seed + 0x6D2B79F5) | 0;
-    let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
-    return Math.floor((mixed ^ (mixed >>> 14)) >>> 0) % limit;
-  };
-}
-
-function generateArguments(below: (limit: number) => number): string[] {
+function generateArguments(below: Random): string[] {
   const pick = (list: readonly string[]) => list[below(list.length)] ?? "";
   const name = () => pick(["check", "c", "log-file", "f", "level", "tag", "no-tag", "other", "a.b", "n"]);
   const value = () => pick(["901", "-1", "/a b", "x=y", "true", "false", "", "-", "--", "=", " ", "1e3", "007", "é\n"]);
@@ -494,7 +485,7 @@ function digits(args: string[], options: ParseOptions, refuses: boolean): [strin
 
 Deno.test("parseArgs treats generated argument lists as recorded", () => {
   for (const [row, [options, recorded]] of generated.entries()) {
-    const below = numbers(row);
+    const below = randomFrom(row);
     for (let index = 0; index < 24; index++) {
       const args = generateArguments(below);
       const [actual, record] = digits(args, options, index % 2 === 1);
@@ -505,7 +496,7 @@ Deno.test("parseArgs treats generated argument lists as recorded", () => {
 });
 
 Deno.test("parseArgs hands through, unchanged, every value and every positional argument that is declared as text", () => {
-  const below = numbers(901);
+  const below = randomFrom(901);
   for (let index = 0; index < 500; index++) {
     const [value = "", ...positionals] = generateArguments(below);
     const options = { string: ["_", "log-file"], boolean: ["check"] } as const;
@@ -753,7 +744,7 @@ Deno.test("paths are joined, resolved and taken apart", () => {
 });
 
 Deno.test("a file name survives the way to a URL and back", () => {
-  const below = numbers(1);
+  const below = randomFrom(1);
   const alphabet = [..."ab %?#\\\"'<>&+é\t\n\r\v\f\u2028😀"];
   for (let index = 0; index < 500; index++) {
     const path = "/a/b" + Array.from({ length: below(12) }, () => alphabet[below(alphabet.length)]).join("");

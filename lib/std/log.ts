@@ -49,13 +49,18 @@ interface LogRecordOptions {
 
 /** One message, as the handlers receive it. It cannot be changed: `args` and `datetime` are copies. */
 class LogRecord {
+  /** The message, as text. */
   readonly msg: string;
+  /** The number of its level. */
   readonly level: number;
+  /** The name of its level. */
   readonly levelName: string;
+  /** The name of the logger that made it. */
   readonly loggerName: string;
   readonly #args: unknown[];
   readonly #datetime = new Date();
 
+  /** Makes the record of a message that is logged now. */
   constructor(options: LogRecordOptions) {
     this.msg = options.msg;
     this.level = options.level;
@@ -93,6 +98,7 @@ export abstract class BaseHandler {
   formatter: FormatterFunction;
   #level: LogLevel;
 
+  /** Writes the records from level `levelName` on. */
   constructor(levelName: LevelName, options: BaseHandlerOptions = {}) {
     this.#level = getLevelByName(levelName);
     this.formatter = options.formatter ?? (({ levelName, msg }) => `${levelName} ${msg}`);
@@ -141,10 +147,12 @@ export abstract class BaseHandler {
 
 /** Options of a {@linkcode Logger}. */
 export interface LoggerOptions {
+  /** Who receives the records; by default nobody. */
   handlers?: BaseHandler[];
 }
 
-type GenericFunction = (...args: never[]) => unknown;
+/** Any function: as a message, it is called only where the level is high enough. */
+export type GenericFunction = (...args: never[]) => unknown;
 type Message<T> = (T extends GenericFunction ? never : T) | (() => T);
 
 /**
@@ -159,6 +167,7 @@ export class Logger {
   #level: LogLevel;
   readonly #loggerName: string;
 
+  /** Passes on the messages from level `levelName` on. */
   constructor(loggerName: string, levelName: LevelName, options: LoggerOptions = {}) {
     this.#loggerName = loggerName;
     this.#level = getLevelByName(levelName);
@@ -198,36 +207,41 @@ export class Logger {
     return data;
   }
 
-  /** Logs at level DEBUG. */
+  /** Logs at level DEBUG what `msg` returns, which is not called below that level. */
   debug<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  /** Logs at level DEBUG. */
   debug<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
   debug<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
     return this.#log(LogLevels.DEBUG, msg, args);
   }
 
-  /** Logs at level INFO. */
+  /** Logs at level INFO what `msg` returns, which is not called below that level. */
   info<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  /** Logs at level INFO. */
   info<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
   info<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
     return this.#log(LogLevels.INFO, msg, args);
   }
 
-  /** Logs at level WARN. */
+  /** Logs at level WARN what `msg` returns, which is not called below that level. */
   warn<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  /** Logs at level WARN. */
   warn<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
   warn<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
     return this.#log(LogLevels.WARN, msg, args);
   }
 
-  /** Logs at level ERROR. */
+  /** Logs at level ERROR what `msg` returns, which is not called below that level. */
   error<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  /** Logs at level ERROR. */
   error<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
   error<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
     return this.#log(LogLevels.ERROR, msg, args);
   }
 
-  /** Logs at level CRITICAL. */
+  /** Logs at level CRITICAL what `msg` returns, which is not called below that level. */
   critical<T>(msg: () => T, ...args: unknown[]): T | undefined;
+  /** Logs at level CRITICAL. */
   critical<T>(msg: T extends GenericFunction ? never : T, ...args: unknown[]): T;
   critical<T>(msg: Message<T>, ...args: unknown[]): T | undefined {
     return this.#log(LogLevels.CRITICAL, msg, args);
@@ -246,13 +260,17 @@ function asText(data: unknown): string {
 
 /** Which handlers a logger has, and from which level on; by default none, from INFO on. */
 export interface LoggerConfig {
+  /** The lowest level that is passed on. */
   level?: LevelName;
+  /** The names of its handlers. */
   handlers?: string[];
 }
 
 /** What {@linkcode setup} puts into use. */
 export interface LogConfig {
+  /** The handlers by name. */
   handlers?: Record<string, BaseHandler>;
+  /** The loggers by name. */
   loggers?: Record<string, LoggerConfig>;
 }
 

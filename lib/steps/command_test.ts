@@ -10,7 +10,7 @@ import { command, type CommandSpec } from "./command.ts";
 const yes = { code: 0 };
 const no = { code: 1 };
 
-// DESIGN 3: a raw command carries a guard. It runs only where the guard does not hold, and the guard has to hold afterwards.
+// It runs only where the guard does not hold, and the guard has to hold afterwards.
 Deno.test("a guarded command runs only where its guard does not hold", async () => {
   const guards = [
     {
@@ -18,7 +18,7 @@ Deno.test("a guarded command runs only where its guard does not hold", async () 
       rule: `[ -e '/etc/it'\\''s' ]`,
       difference: { what: "/etc/it's", to: "present" },
     },
-    { spec: { unless: sh`has it` }, rule: "has it", difference: { what: "not so yet: has it" } },
+    { spec: { unless: sh`has it` }, rule: "has it", difference: { what: `"has it"`, from: "fails", to: "succeeds" } },
   ];
   for (const { spec, rule, difference } of guards) {
     const step = () => command("it", sh`make it`, spec);
@@ -35,7 +35,7 @@ Deno.test("a guarded command runs only where its guard does not hold", async () 
 
     // Exit code 0 is no evidence.
     const idle = new StubContainer(on(rule, no), on("make it", "Nothing to be done\n"));
-    const error = await assertRejects(() => ensure(step(), idle), StepFailed, "still not so");
+    const error = await assertRejects(() => ensure(step(), idle), StepFailed, "still different");
     assertEquals((error.cause as CommandFailed).evidence.stdout, "Nothing to be done");
 
     const failing = new StubContainer(on(rule, no), on("make it", { code: 2, stderr: "no rule\n" }));
@@ -81,7 +81,7 @@ Deno.test("with onlyIf a command runs only while that succeeds, and alone it has
   await assertRejects(
     () => ensure(step(), still),
     StepFailed,
-    'still not so: "is pending": succeeds -> fails',
+    'still different: "is pending": succeeds -> fails',
   );
 });
 
@@ -97,7 +97,7 @@ Deno.test("onlyIf narrows the other guards, which have to hold after the command
     assertEquals(await outcome(["may be", yes], [rule, no, yes], ["make it", ""]), ["changed", 1]);
     // The command took its own reason away, and did not do its work.
     const spent = new StubContainer(on("may be", yes, no), on(rule, no), on("make it", ""));
-    await assertRejects(() => ensure(step(), spent), StepFailed, "still not so");
+    await assertRejects(() => ensure(step(), spent), StepFailed, "still different");
   }
 });
 
@@ -143,7 +143,7 @@ Deno.test("a look at the path that itself fails is a failure, not a no", async (
   assertEquals(container.writes, []);
 });
 
-// DESIGN 3: without a guard nobody can know.
+// Without a guard nobody can know.
 Deno.test("a command without a guard always runs, and is reported so", async () => {
   for (const check of [false, true]) {
     const container = new StubContainer(on("date", ""));

@@ -4,7 +4,10 @@
  * @module
  */
 
-export { absent, container, type DockerContainerSpec, type HealthCheck, running } from "./docker/container.ts";
+export { absent, container } from "./docker/container.ts";
+export type { DockerContainerSpec, HealthCheck } from "./docker/container_options.ts";
 export { engine } from "./docker/engine.ts";
-export { image, type ImageSpec, loadedImage, type LoadedImageSpec, type Login } from "./docker/image.ts";
+export { image, type ImageSpec, type Login } from "./docker/image.ts";
+export { loadedImage, type LoadedImageSpec } from "./docker/loaded_image.ts";
 export { network } from "./docker/network.ts";
+export { running } from "./docker/running.ts";

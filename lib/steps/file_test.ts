@@ -11,7 +11,6 @@ import { file, type FileSpec } from "./file.ts";
 const modeOf = async (path: string) => (await Deno.lstat(path)).mode! & 0o7777;
 const encode = (text: string) => new TextEncoder().encode(text);
 
-// Requirements, section 2: "Copying files", and section 1: idempotency.
 testInFolder(
   "a file is made with its content, owner and mode, and left alone the next time",
   async ({ folder, mine }) => {
@@ -114,19 +113,23 @@ class LossyShell extends LocalShell {
   }
 }
 
-// DESIGN 4: a transfer counts only with size and hash read back. The file is whole or as it was.
+// A transfer counts only with size and hash read back. The file is whole or as it was.
 testInFolder("a write that fails leaves the old file as it was, and nothing beside it", async ({ folder, mine }) => {
   const path = `${folder}/conf`;
   await Deno.writeTextFile(path, "old", { mode: 0o644 });
   const failures: [step: ReturnType<typeof file>, shell: LocalShell, said: string][] = [
-    [file(path, { content: "new content", ...mine }), new LossyShell(), "only 5 of 11 bytes arrived whole"],
+    [
+      file(path, { content: "new content", ...mine }),
+      new LossyShell(),
+      "not all of the 11 bytes arrived whole: 5 came",
+    ],
     [file(path, { content: "new", owner: "no-such-user" }), new LocalShell(), "no-such-user"],
     [file(`${path}/below`, { content: "new", ...mine }), new LocalShell(), "mkdir"],
   ];
   for (const [step, shell, said] of failures) {
     const error = await assertRejects(() => ensure(step, shell), StepFailed);
     assertEquals(error.exitCode, ExitCode.Step);
-    assertStringIncludes(error.message, "which is as it was");
+    assertStringIncludes(error.message, "which is unchanged");
     assertStringIncludes(JSON.stringify(error.cause), said);
     assertEquals([await namesIn(folder), await Deno.readTextFile(path)], [["conf"], "old"]);
   }
@@ -138,7 +141,7 @@ testInFolder("what an earlier run that was cut off left is cleared away", async 
   assertEquals([await namesIn(folder), await Deno.readTextFile(`${folder}/conf`)], [["conf"], "whole"]);
 });
 
-// DESIGN 4: every secret travels on stdin, never in any argument list, and is redacted in every diff.
+// It travels on stdin, never in any argument list, and is redacted in every difference.
 testInFolder("a secret is in the file and nowhere else", async ({ folder, mine }) => {
   const path = `${folder}/token`;
   await Deno.writeTextFile(path, "hunter1", { mode: 0o600 });
@@ -153,7 +156,6 @@ testInFolder("a secret is in the file and nowhere else", async ({ folder, mine }
 const found = (content: string | Uint8Array<ArrayBuffer>, head = "file 644 0 root 0 root 00") =>
   on("sha256sum", `${head}\n${typeof content === "string" ? content : new TextDecoder().decode(content)}`);
 
-// DESIGN 3: a step can say what differs; a person can read it.
 Deno.test("a difference of content shows the lines that differ, 40 of each at the most", async () => {
   const check = async (before: string, content: FileSpec["content"]) =>
     (await ensure(file("/etc/x", { content }), new StubContainer(found(before)), { check: true })).differences;

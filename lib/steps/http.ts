@@ -1,5 +1,5 @@
 /**
- * Waiting for HTTP.
+ * Waiting for a URL.
  *
  * @module
  */
@@ -9,34 +9,40 @@ import type { Reading, Step } from "../step.ts";
 import { CommandFailed, ExitCode, Failure } from "../errors.ts";
 import type { HttpReply } from "../host/host.ts";
 import { lines, Script, sh } from "../shell.ts";
-import { firstLook, requireWaitOptions, type WaitOptions, waitUntil } from "./support/poll.ts";
+import type { WaitOptions } from "./support/poll.ts";
+import { waitStep } from "./support/wait_step.ts";
 
-/** What is waited for, and how long. */
+/** What the URL has to answer, and how long to wait for it. */
 export interface HttpSpec extends WaitOptions {
-  /** Where the request is sent from: `inside` the container, or the `host`, which shows that the network lets it through. */
+  /**
+   * Where the request is sent from: `inside` the container, or the `host`, which also tests the network between them.
+   * Default: `inside`.
+   */
   readonly from?: "inside" | "host";
-  /** Accept any certificate. Default: false. */
+  /** Whether to accept any certificate. Default: false. */
   readonly insecure?: boolean;
-  /** The status that counts as an answer. Default: 200. */
+  /** The expected status. Default: 200. */
   readonly status?: number;
-  /** Text that the body has to contain. */
+  /** Text that the body has to contain. Default: any body will do. */
   readonly body?: string;
 }
 
-/** Milliseconds for one request. */
-const REQUEST_TIMEOUT = 10_000;
-/** How much of a body is looked at, in bytes. */
-const BODY = 64 * 1024;
+/** How long one request may take. */
+const REQUEST_TIMEOUT_MS = 10_000;
+/** How much longer the command inside may take: it has to start, and to report a time-out. */
+const COMMAND_ALLOWANCE_MS = 5_000;
+/** How much of a body is read. */
+const MAX_BODY_BYTES = 64 * 1024;
+/** How much of a body is shown. */
+const MAX_SHOWN_CHARACTERS = 200;
 
 /**
- * A URL that answers, waited for. From inside the container it takes `curl` or `wget` there.
+ * A URL answers. It is waited for. From inside the container this takes `curl` or `wget` there.
  *
- * A redirect is an answer of its own, such as 302, and is not followed. One request may take 10 seconds; of a body that has not come
- * to its end by then, or that is longer than 64 KiB, what has come is looked at.
+ * Redirects are not followed: a 302 is an answer like any other. A request may take 10 seconds. Of a body that is not
+ * complete by then, or that is longer than 64 KiB, the part that has come counts.
  *
- * Throws a `TypeError` for what is no URL of HTTP. A wait in vain ends the run with exit code 5.
- *
- * Requirements, section 2: "Waiting for services".
+ * Throws a `TypeError` for anything but an HTTP or HTTPS URL.
  *
  * @example
  * ```ts
@@ -49,43 +55,45 @@ export function http(url: string, spec: HttpSpec = {}): Step {
   if (protocol !== "http:" && protocol !== "https:") {
     throw new TypeError(`Cannot wait for "${url}": expected a URL that starts with http:// or https://`);
   }
-  requireWaitOptions(spec);
-  const matches = (reply: HttpReply) => reply.status === status && (body === undefined || reply.body.includes(body));
-
-  const request = ({ container, host }: Reading): Promise<HttpReply> =>
-    from === "host"
-      ? host.request(url, { insecure, timeout: REQUEST_TIMEOUT })
-      : requestInside(container, url, insecure);
-
-  const title = `${url} answers ${status}${from === "host" ? " to the host" : ""}`;
-  return {
-    title,
-    waits: true,
-
-    probe: (at) => firstLook(at, title, spec, () => request(at), (error) => ({ status: undefined, error })),
-
-    diff(reply) {
-      if (matches(reply)) return [];
-      const what = body === undefined ? "answer" : `answer with "${body}"`;
-      return [{ what, from: seen(reply), to: String(status) }];
-    },
-
-    apply: (at, first) =>
-      waitUntil(at, `"${url}" to answer ${status}`, first, { look: () => request(at), done: matches, seen }, spec),
-  } satisfies Step<HttpReply>;
+  const awaited = {
+    title: `${url} answers ${status}${from === "host" ? " to the host" : ""}`,
+    what: body === undefined ? "answer" : `answer with "${body}"`,
+    to: String(status),
+    subject: `"${url}" to answer ${status}`,
+  };
+  return waitStep(awaited, spec, async ({ container, host }) => {
+    const reply = from === "host"
+      ? await host.request(url, { insecure, timeout: REQUEST_TIMEOUT_MS })
+      : await requestInside(container, url, insecure);
+    const holds = reply.status === status && (body === undefined || reply.body.includes(body));
+    return { holds, seen: describeReply(reply) };
+  });
 }
 
-function seen(reply: HttpReply): string {
+function describeReply(reply: HttpReply): string {
   if (reply.status === undefined) return reply.error;
-  return reply.body === "" ? String(reply.status) : `${reply.status} ${JSON.stringify(head(reply.body, 200))}`;
+  if (reply.body === "") return String(reply.status);
+  return `${reply.status} ${JSON.stringify(head(reply.body, MAX_SHOWN_CHARACTERS))}`;
 }
 
 async function requestInside(container: Reading["container"], url: string, insecure: boolean): Promise<HttpReply> {
-  const seconds = REQUEST_TIMEOUT / 1000;
-  // Both programs tell the status in a header block on stderr; -q and -s keep everything else but errors away from it, and with -q
-  // wget keeps its errors to itself. BusyBox's wget knows the first two options of GNU's not at all, and Debian's crashes on -T.
-  // -g: to curl, brackets and braces are patterns of several URLs. A blank, of which a server makes a bad request, is none in `href`.
-  const { href } = new URL(url);
+  // `href` has no blanks, which a server would refuse as a bad request.
+  const { code, text, errorText } = await replyInTime(container, requestScript(new URL(url).href, insecure));
+  if (code === 127) {
+    throw new Failure(ExitCode.Step, `Cannot ask for "${url}" as there is neither curl nor wget inside the container`, {
+      hint: "Install curl before this step",
+    });
+  }
+  const status = statusIn(errorText);
+  return status === undefined ? { status, error: errorText.trim() } : { status, body: text };
+}
+
+/** A script that prints the beginning of the body to stdout, and the headers with the status to stderr. */
+function requestScript(href: string, insecure: boolean): Script {
+  const seconds = REQUEST_TIMEOUT_MS / 1000;
+  // -q and -s keep everything but errors away from stderr, and with -q wget does not even print its errors. BusyBox's
+  // wget has no --max-redirect and no -t, and Debian's build of it crashes on -T. Without -g curl takes brackets and
+  // braces for patterns of several URLs.
   const request = sh`if command -v curl >/dev/null; then curl -g -sS -m ${seconds} -D /dev/stderr ${
     insecure ? ["-k"] : []
   } ${href}
@@ -95,37 +103,35 @@ elif command -v wget >/dev/null; then
 else exit 127; fi`;
   const whole = lines(
     sh`command -v curl >/dev/null || command -v wget >/dev/null || exit 127`,
-    // In an unprivileged container, /dev/stderr cannot be opened where it is a pipe of the host's, on which curl crashes: it gets one
-    // of the container's own.
+    // In an unprivileged container /dev/stderr cannot be opened if it is a pipe of the host, and then curl crashes: it
+    // gets a pipe of the container's own.
     sh`{ {
 ${request}
-} 2>&1 >&3 | cat >&2; } 3>&1 | head -c ${BODY}`,
+} 2>&1 >&3 | cat >&2; } 3>&1 | head -c ${MAX_BODY_BYTES}`,
   );
-  let output: { readonly code?: number; readonly text: string; readonly errorText: string };
+  return whole.shownAs(request.display);
+}
+
+/** What a request printed until it ended or timed out. Throws if it timed out without any answer. */
+async function replyInTime(
+  container: Reading["container"],
+  request: Script,
+): Promise<{ readonly code?: number; readonly text: string; readonly errorText: string }> {
   try {
-    const options = { codes: "any", timeout: REQUEST_TIMEOUT + 5_000 } as const;
-    output = await container.read(new Script(whole.text, request.display), options);
+    return await container.read(request, { codes: "any", timeout: REQUEST_TIMEOUT_MS + COMMAND_ALLOWANCE_MS });
   } catch (error) {
     if (!(error instanceof CommandFailed) || error.exitCode !== ExitCode.Timeout) throw error;
-    // wget's time-out is one of each read, which a server that sends a byte a second never exceeds. Without any answer it is the
-    // container that does not.
+    // wget's time-out is one for each read, which a server that sends a byte a second never exceeds. Without any answer
+    // it is the container that does not answer.
     const { stdout: text, stderr: errorText } = error.evidence;
     if (statusIn(errorText) === undefined) throw error;
-    output = { text, errorText };
+    return { text, errorText };
   }
-  if (output.code === 127) {
-    throw new Failure(ExitCode.Step, `Cannot ask for "${url}" as there is neither curl nor wget inside the container`, {
-      hint: "Install curl before this step",
-    });
-  }
-  const status = statusIn(output.errorText);
-  if (status !== undefined) return { status, body: output.text };
-  return { status: undefined, error: output.errorText.trim() };
 }
 
 /**
- * The status of the first answer: BusyBox's wget goes on to where a redirect leads. An interim answer (1xx) and that of a proxy are
- * none.
+ * The status of the first answer, as BusyBox's wget follows redirects. Interim answers (1xx) and the answer of a proxy
+ * do not count.
  */
 function statusIn(headers: string): number | undefined {
   for (const [, status, reason] of headers.matchAll(/^\s*HTTP\/[\d.]+ (\d{3})(.*)$/gm)) {

@@ -5,7 +5,8 @@ import { testWith } from "../../tests/support/permission.ts";
 import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
 import { StepFailed } from "../engine.ts";
 import { CommandFailed, ExitCode } from "../errors.ts";
-import { type HttpReply, type RequestOptions, thisHost } from "../host/host.ts";
+import type { HttpReply, RequestOptions } from "../host/host.ts";
+import { thisHost } from "../host/this_host.ts";
 import { Pct } from "../container/pct.ts";
 import { Script } from "../shell.ts";
 import { certificate, privateKey } from "../../tests/hosts/simulated/docker/certificate.ts";
@@ -24,7 +25,6 @@ function hostOf(...replies: HttpReply[]) {
   return { asked, request };
 }
 
-// Requirements, section 2: "Waiting for services". From inside the container.
 Deno.test("a URL that answers is left alone; one that does not is waited for", async () => {
   const answers = new StubContainer(on("curl", ok));
   const { outcome } = await ensure(http("http://localhost:80/"), answers);
@@ -79,12 +79,12 @@ Deno.test("from the host nothing runs inside, and a certificate is verified unle
   }
 });
 
-// DESIGN 2: exit code 5, and what was seen last. Nothing of ours may block the orchestrator for ever.
+// Nothing of ours may block the orchestrator for ever.
 Deno.test("at the deadline the wait fails with what was answered last", async () => {
   const container = new StubContainer(on("curl", refused, { stderr: "HTTP/1.1 502 Bad Gateway\n" }));
   const step = http("http://localhost/", { within: "2s" });
   const error = await assertRejects(() => withSteppingClock(() => ensure(step, container)), StepFailed);
-  assertEquals([error.exitCode, error.message.endsWith("seen last: 502")], [ExitCode.Timeout, true], error.message);
+  assertEquals([error.exitCode, error.message.endsWith("last seen: 502")], [ExitCode.Timeout, true], error.message);
 });
 
 // A wait for something that has exited would only end at its deadline.
@@ -151,7 +151,8 @@ Deno.test("a look whose time was up counts as far as there was an answer, and is
   // Without any answer it is the container that does not answer, also at the first look.
   const frozen = new StubContainer(on("curl", late(""), late(""), ok));
   const { outcome, differences, events } = await ensure(step(), frozen);
-  const why = "the container does not answer, as when a backup froze or stopped it: Command did not end within 15.0 s";
+  const why =
+    "the container does not answer, perhaps because a backup froze or stopped it: Command did not end within 15.0 s";
   assertEquals([outcome, differences], ["changed", [{ what: "answer", from: why, to: "200" }]]);
   assertEquals(events.some((event) => event.event === "message" && event.level === "warning"), true);
 });

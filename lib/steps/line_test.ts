@@ -1,29 +1,10 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LocalShell, testInFolder } from "../../tests/support/local_shell.ts";
 import { ensure, on, StubContainer } from "../../tests/support/stubs.ts";
+import { edited, withFile } from "../../tests/support/text_edits.ts";
 import { StepFailed } from "../engine.ts";
-import type { Step } from "../step.ts";
 import { ExitCode } from "../errors.ts";
-import { block, line, type LineSpec } from "./line.ts";
-
-/** A container with one file, for as long as nobody writes. */
-const withFile = (text: string, mode = 644) =>
-  new StubContainer(on("stat -c", `file 00 ${mode} 0 0 ${new TextEncoder().encode(text).length}\n${text}`));
-
-/** What a step would make of a file: what is sent, or `undefined` where it is right. */
-async function edited(step: Step<unknown>, text: string): Promise<string | undefined> {
-  const container = withFile(text);
-  const { outcome } = await ensure(step, container, { check: true });
-  if (outcome === "unchanged") return undefined;
-  const writing = new StubContainer(
-    on("mv -f", ""),
-    on("stat -c", `file 00 640 7 8 ${new TextEncoder().encode(text).length}\n${text}`),
-  );
-  // It is looked at again, and the stub has not changed.
-  await assertRejects(() => ensure(step, writing), StepFailed, "still not so");
-  assert(writing.writes[0]!.includes("chown 7:8") && writing.writes[0]!.includes("chmod 640"));
-  return writing.inputs[0];
-}
+import { line, type LineSpec } from "./line.ts";
 
 Deno.test("a line is added, replaces the one that matches, or is right already", async () => {
   const cases: [spec: LineSpec, before: string, after: string | undefined][] = [
@@ -57,42 +38,15 @@ Deno.test("a line is added, replaces the one that matches, or is right already",
   }
 });
 
-Deno.test("a block is added or replaced between its marks, the rest stays", async () => {
-  const hosts = (content: string) => block("/etc/hosts", { name: "fleet", content });
-  const marked = (content: string) => `# BEGIN phoenix_setup fleet\n${content}# END phoenix_setup fleet\n`;
-  for (
-    const [before, content, after] of [
-      ["", "x\n", marked("x\n")],
-      ["a", "x", `a\n${marked("x\n")}`],
-      [`a\n${marked("old\nold\n")}z\n`, "x\ny\n", `a\n${marked("x\ny\n")}z\n`],
-      [`a\n${marked("x\n")}z`, "x", undefined],
-      [marked("x\n").trimEnd(), "x", undefined],
-      [marked("x\n"), "", marked("")],
-      [marked(""), "", undefined],
-      [`# BEGIN phoenix_setup fleet2\n# END phoenix_setup fleet2\n`, "x", undefined],
-    ] as const
-  ) {
-    const expected = before.includes("fleet2") ? `${before}${marked("x\n")}` : after;
-    assertEquals(await edited(hosts(content), before), expected);
-  }
-});
-
 Deno.test("what is unclear is an error that says why, and nothing is written", async () => {
-  const cases: [step: Step<unknown>, answer: string, said: string][] = [
-    [line("/etc/x", { line: "b", match: /^a/ }), "a1\nc\na2\n", 'its lines 1, 3 are "b" or match /^a/'],
-    [line("/etc/x", { line: "b", match: /^a/ }), "b\na\n", "its lines 1, 2"],
-    [line("/etc/x", { line: "b", after: /^x/ }), "a\n", "none of its lines matches /^x/"],
-    [block("/etc/x", { name: "n", content: "" }), "# BEGIN phoenix_setup n\n", "are not there once each"],
-    [block("/etc/x", { name: "n", content: "" }), "# END phoenix_setup n\n# BEGIN phoenix_setup n\n", "in this order"],
-    [
-      block("/etc/x", { name: "n", content: "" }),
-      "# BEGIN phoenix_setup n\n# END phoenix_setup n\n".repeat(2),
-      "once each",
-    ],
+  const cases: [spec: LineSpec, text: string, said: string][] = [
+    [{ line: "b", match: /^a/ }, "a1\nc\na2\n", 'its lines 1, 3 are "b" or match /^a/'],
+    [{ line: "b", match: /^a/ }, "b\na\n", "its lines 1, 2"],
+    [{ line: "b", after: /^x/ }, "a\n", "none of its lines matches /^x/"],
   ];
-  for (const [step, text, said] of cases) {
+  for (const [spec, text, said] of cases) {
     const container = withFile(text);
-    const error = await assertRejects(() => ensure(step, container), StepFailed, said);
+    const error = await assertRejects(() => ensure(line("/etc/x", spec), container), StepFailed, said);
     assertEquals([error.exitCode, container.writes], [ExitCode.Step, []]);
   }
   for (
@@ -113,9 +67,11 @@ Deno.test("without the file, a line is missing, and to be absent is fine", async
   assertEquals((await ensure(line("/etc/x", { absent: "b" }), container)).outcome, "unchanged");
   const { differences } = await ensure(line("/etc/x", { line: "b" }), container, { check: true });
   assertEquals(differences, [{ what: "line", to: "b" }]);
-  for (const step of [line("/etc/x", { line: "b" }), block("/etc/x", { name: "n", content: "" })]) {
-    await assertRejects(() => ensure(step, container), StepFailed, 'Cannot edit "/etc/x" as there is no such file');
-  }
+  await assertRejects(
+    () => ensure(line("/etc/x", { line: "b" }), container),
+    StepFailed,
+    'Cannot edit "/etc/x" as there is no such file',
+  );
   assertEquals(container.writes, []);
 });
 
@@ -150,7 +106,7 @@ testInFolder("the file keeps owner and mode, and is replaced whole", async ({ fo
     await Deno.writeTextFile(path, "mine\n");
     return output;
   };
-  await assertRejects(() => ensure(line(path, { line: "theirs" }), shell), StepFailed, "which is as it was");
+  await assertRejects(() => ensure(line(path, { line: "theirs" }), shell), StepFailed, "which is unchanged");
   assertEquals(await Deno.readTextFile(path), "mine\n");
   assertEquals((await Array.fromAsync(Deno.readDir(folder))).length, 1);
   await Deno.writeFile(path, new Uint8Array([0xe9, 0x0a]));
@@ -162,6 +118,4 @@ Deno.test("what cannot be meant is refused when it is described", () => {
     assertThrows(() => line("/etc/x", spec as LineSpec), TypeError, '"/etc/x"');
   }
   assertThrows(() => line("etc/x", { line: "a" }), TypeError, '"etc/x"');
-  assertThrows(() => block("/etc/x", { name: "a b", content: "" }), TypeError, '"a b"');
-  assertThrows(() => block("/etc/x", { name: "a", content: "# END phoenix_setup a\n" }), TypeError, "its own marks");
 });

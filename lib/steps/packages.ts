@@ -4,18 +4,18 @@
  * @module
  */
 
-import { type CommandOptions, failureOf, type Output } from "../container/container.ts";
+import { type CommandOptions, type ContainerReader, failureOf, type Output } from "../container/container.ts";
 import type { Step, Writing } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";
 import { type Duration, formatDuration, milliseconds } from "../time.ts";
 
-/** How packages have to be. */
+/** What packages should be. */
 export interface PackagesSpec {
-  /** Whether they have to be there. Default: `present`. */
+  /** Whether they should be installed. Default: `present`. */
   readonly state?: "present" | "absent";
-  /** How long another apt or dpkg is waited for. Default: 10 minutes. */
+  /** How long to wait for another apt or dpkg. Default: 10 minutes. */
   readonly within?: Duration;
 }
 
@@ -31,33 +31,32 @@ interface Known {
   readonly name: string;
   readonly architecture: string;
   readonly version: string;
-  /** dpkg's word: `installed`, `half-configured`, `config-files`, … */
+  /** dpkg's status: `installed`, `half-configured`, `config-files`, … */
   readonly status: string;
-  /** `ok`, or `reinstreq`. */
+  /** dpkg's error flag: `ok` or `reinstreq`. */
   readonly flag: string;
 }
 
-/** How long one call of apt may take. */
+/** How long one apt or dpkg command may take. */
 const APT_TIMEOUT = "1h";
-/** The time between two tries while another apt or dpkg is at work, in milliseconds. */
-const PAUSE = 1_000;
-/** Nobody is there to answer, needrestart restarts what has to be, and a changed configuration file stays as it is. */
+/** The time between two attempts while another apt or dpkg holds a lock. */
+const LOCK_PAUSE_MS = 1_000;
+/** Nobody is there to answer questions, and needrestart restarts services by itself. */
 const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
 
 /**
- * Debian packages that are there (`curl`), at this very version (`jq=1.6-2`, as `apt-cache madison` shows it), of an architecture
- * (`libc6:i386`), or absent. Stating a version permits a downgrade to it. Without recommended packages; changed configuration files
- * of a package stay as they are; nothing is ever asked.
+ * Debian packages are installed (`curl`), in a stated version (`jq=1.6-2`, as `apt-cache madison` shows it) or
+ * architecture (`libc6:i386`), or they are absent. A stated version may be a downgrade. Recommended packages are not
+ * installed, configuration files that were changed are kept, and nothing is ever asked.
  *
- * Nothing else is removed: packages that conflict with a stated one, or need one that has to go, are an error that names them.
- * Removed packages leave their configuration files behind.
+ * Nothing else is removed: if other packages conflict with a stated one, or depend on one to be removed, that is an
+ * error that names them. Removed packages leave their configuration files behind.
  *
- * Another apt or dpkg is waited for, and an interrupted one is finished first. The lists are refreshed only when something is to be
- * installed and they are missing, older than a day, or do not have it. An unknown package is an error.
+ * The step waits for another apt or dpkg, and first finishes what an interrupted one has left. The package lists are
+ * refreshed only if something is to be installed and they are missing, older than a day, or do not contain it. An
+ * unknown package is an error.
  *
- * Throws a `TypeError` for what cannot be the name of a package.
- *
- * Requirements, section 2: "Executing commands inside the container: install software".
+ * Throws a `TypeError` for an invalid name of a package.
  *
  * @example
  * ```ts
@@ -72,53 +71,70 @@ export function packages(names: readonly string[], spec: PackagesSpec = {}): Ste
     throw new TypeError(`Cannot make packages "${state}": expected "present" or "absent"`);
   }
   const wanted = names.map((name) => parse(name, state));
-  const patience = milliseconds(spec.within ?? "10m");
-  const title = `${names.length === 1 ? "package" : "packages"} ${names.join(", ")}${
-    state === "absent" ? " absent" : ""
-  }`;
-
+  const within = milliseconds(spec.within ?? "10m");
+  const title = `${names.length === 1 ? "package" : "packages"} ${names.join(", ")}`;
   return {
-    title,
-
-    async probe({ container }) {
-      // Names without their architecture: of one that is for "all", dpkg-query knows none other.
-      const { code, text } = await container.read(
-        sh`command -v dpkg-query >/dev/null || exit 127
-dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Status}\t\${db:Status-Eflag}\n' ${
-          wanted.map(({ name }) => name)
-        }`,
-        { codes: [0, 1, 127] },
-      );
-      if (code === 127) return [];
-      return text.split("\n").filter((line) => line !== "").map((line) => {
-        const [name = "", architecture = "", version = "", status = "", flag = ""] = line.split("\t");
-        return { name, architecture, version, status, flag };
-      });
-    },
-
+    title: state === "absent" ? `${title} absent` : title,
+    probe: ({ container }) => look(container, wanted),
     diff: (known) => wanted.flatMap((one) => difference(one, known, state)),
-
-    async apply(at, known) {
-      const missing = wanted.filter((one) => difference(one, known, state).length > 0);
-      const queue = { at, deadline: performance.now() + patience, patience };
-      if ((await at.container.read(sh`command -v apt-get`, { codes: [0, 1, 127] })).code !== 0) {
-        throw new Failure(ExitCode.Step, "Cannot manage packages as there is no apt-get inside the container");
-      }
-      if (state === "present") await requireCandidates(queue, missing);
-      at.progress("finishing what dpkg may have left");
-      // Where a package cannot be configured, apt says so below, unless it is the one to be removed.
-      await run(queue, sh`dpkg --force-confold --configure -a`);
-      const output = state === "present" ? await install(queue, missing, known) : await remove(queue, missing, known);
-      if (output.code !== 0) {
-        throw failureOf(output, `apt could not ${state === "present" ? "install" : "remove"} ${listed(missing)}`);
-      }
+    apply(at, known) {
+      const wrong = wanted.filter((one) => difference(one, known, state).length > 0);
+      const queue = { at, deadline: performance.now() + within, within };
+      return state === "present" ? makePresent(queue, wrong, known) : makeAbsent(queue, wrong, known);
     },
   } satisfies Step<readonly Known[]>;
 }
 
+/** What dpkg knows of the packages; nothing if there is no dpkg. */
+async function look(container: ContainerReader, wanted: readonly Wanted[]): Promise<Known[]> {
+  // Names without architecture: dpkg-query finds a package for "all" under no other one.
+  const { code, text } = await container.read(
+    sh`command -v dpkg-query >/dev/null || exit 127
+dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Status}\t\${db:Status-Eflag}\n' ${
+      wanted.map(({ name }) => name)
+    }`,
+    { codes: [0, 1, 127] },
+  );
+  if (code === 127) return [];
+  return text.split("\n").filter((line) => line !== "").map((line) => {
+    const [name = "", architecture = "", version = "", status = "", flag = ""] = line.split("\t");
+    return { name, architecture, version, status, flag };
+  });
+}
+
+async function makePresent(queue: Queue, missing: readonly Wanted[], known: readonly Known[]): Promise<void> {
+  await requireApt(queue);
+  await requireCandidates(queue, missing);
+  await finishInterrupted(queue);
+  const output = await install(queue, missing, known);
+  if (output.code !== 0) throw failureOf(output, `apt could not install ${listed(missing)}`);
+}
+
+async function makeAbsent(queue: Queue, present: readonly Wanted[], known: readonly Known[]): Promise<void> {
+  await requireApt(queue);
+  await finishInterrupted(queue);
+  const output = await remove(queue, present, known);
+  if (output.code !== 0) throw failureOf(output, `apt could not remove ${listed(present)}`);
+}
+
+async function requireApt({ at }: Queue): Promise<void> {
+  if ((await at.container.read(sh`command -v apt-get`, { codes: [0, 1, 127] })).code !== 0) {
+    throw new Failure(ExitCode.Step, "Cannot manage packages as there is no apt-get inside the container");
+  }
+}
+
+/**
+ * Configures what an interrupted dpkg has left. If that fails, apt reports it later, unless that very package is to be
+ * removed.
+ */
+async function finishInterrupted(queue: Queue): Promise<void> {
+  queue.at.progress("finishing what an interrupted dpkg may have left");
+  await run(queue, sh`dpkg --force-confold --configure -a`);
+}
+
 function parse(text: string, state: "present" | "absent"): Wanted {
   const match = /^([a-z0-9][a-z0-9+.-]*[a-z0-9+.])(?::([a-z0-9-]+))?(?:=([0-9][A-Za-z0-9.+~:-]*))?$/.exec(text);
-  // apt reads "name-" as a wish to remove.
+  // apt takes "name-" as a request to remove the package.
   if (!match) {
     throw new TypeError(
       `Cannot manage the package ${JSON.stringify(text)}: expected a name such as "curl", "jq=1.6-2.1" or "libc6:i386"`,
@@ -131,7 +147,7 @@ function parse(text: string, state: "present" | "absent"): Wanted {
   return { name: name!, architecture, version };
 }
 
-/** The instances of a stated package; there can be one for each architecture. */
+/** The instances of a stated package, of which there can be one for each architecture. */
 function instances({ name, architecture }: Wanted, known: readonly Known[]): Known[] {
   return known.filter((one) =>
     one.name === name && (architecture === undefined || [architecture, "all"].includes(one.architecture))
@@ -140,7 +156,7 @@ function instances({ name, architecture }: Wanted, known: readonly Known[]): Kno
 
 function difference(wanted: Wanted, known: readonly Known[], state: "present" | "absent"): Difference[] {
   const what = `package ${fullName(wanted)}`;
-  // "config-files": removed, all but those. "not-installed": mentioned by others only.
+  // "config-files": removed except for these. "not-installed": only mentioned by others.
   const there = instances(wanted, known).filter(({ status }) => !["not-installed", "config-files"].includes(status));
   const found = there[0];
   if (state === "absent") return found ? [{ what, from: describe(found) }] : [];
@@ -166,18 +182,20 @@ function listed(wanted: readonly Wanted[]): string {
   return wanted.map((one) => `"${fullName(one)}"`).join(", ");
 }
 
-/** What calls of apt and dpkg have in common: they queue up behind those of others. */
+/** What all commands of apt and dpkg share: how long they wait for those of others. */
 interface Queue {
   readonly at: Writing;
+  /** When they give up, as a time of `performance.now`. */
   readonly deadline: number;
-  readonly patience: number;
+  /** How long they wait in total, in milliseconds. */
+  readonly within: number;
 }
 
 /**
- * Runs a command of apt or dpkg, again and again while another one holds a lock that it needs. apt's own
- * `DPkg::Lock::Timeout` knows nothing of the locks of its lists and its archives, and dpkg has no such option.
+ * Runs a command of apt or dpkg, and runs it again while another one holds a lock that it needs. apt's own
+ * `DPkg::Lock::Timeout` does not apply to the locks of its lists and archives, and dpkg has no such option.
  */
-async function run({ at, deadline, patience }: Queue, script: Script): Promise<Output> {
+async function run({ at, deadline, within }: Queue, script: Script): Promise<Output> {
   const options: CommandOptions = { codes: "any", timeout: APT_TIMEOUT };
   for (;;) {
     const output = await at.container.write(
@@ -191,65 +209,82 @@ ${script}`,
     if (left <= 0) {
       throw failureOf(
         output,
-        `Waited ${formatDuration(patience)} for another apt or dpkg in vain; it is ${holder}`,
+        `Timed out after ${formatDuration(within)} waiting for another apt or dpkg: ${holder}`,
         ExitCode.Timeout,
       );
     }
     at.progress(`waiting for another apt or dpkg: ${holder}`);
-    await at.pause(Math.min(PAUSE, left));
+    await at.pause(Math.min(LOCK_PAUSE_MS, left));
   }
 }
 
-/** Who holds the lock that a command of apt or dpkg failed for, if that is why it failed. */
+/** Who holds the lock because of which a command of apt or dpkg failed, if that is why it failed. */
 function lockHolder(errorText: string): string | undefined {
   if (!/could not get lock|unable to (?:acquire|lock)|lock was locked by another/i.test(errorText)) return undefined;
   const process = /held by process (\d+(?: \(.*?\))?)|by another process with pid (\d+)/.exec(errorText);
   return process ? `process ${process[1] ?? process[2]}` : "a process that apt does not name";
 }
 
-/** apt takes a name that it does not know for a regular expression, and installs whatever matches: it must know every one. */
+/** What apt can install. */
+interface Candidates {
+  /** Whether apt has package lists that are no older than a day. */
+  readonly isFresh: boolean;
+  /** The available versions of each wanted package. */
+  readonly versions: ReadonlyMap<Wanted, readonly string[]>;
+  /** The wanted packages that are not available, or not in the stated version. */
+  readonly unknown: readonly Wanted[];
+}
+
+/**
+ * Makes sure that apt knows every package: it takes an unknown name for a regular expression, and installs whatever
+ * matches.
+ */
 async function requireCandidates(queue: Queue, wanted: readonly Wanted[]): Promise<void> {
   const { at } = queue;
-  const look = async () => {
-    const { text } = await at.container.read(
-      // A list that does not change keeps its time; the folder's is that of the last refreshment, see below.
-      sh`[ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || ls /var/lib/apt/lists | grep _Packages
-apt-cache madison ${wanted.map(fullName)}`,
-      { codes: "any" },
-    );
-    const lines = text.split("\n");
-    const candidates = lines.map((line) => line.split("|").map((field) => field.trim()))
-      .filter((fields) => fields.length === 3);
-    const versions = ({ name, architecture }: Wanted) =>
-      candidates.filter(([of]) => of === name || of === `${name}:${architecture}`).map(([, version]) => version!);
-    return {
-      isFresh: lines.some((line) => line.includes("_Packages")),
-      versions,
-      unknown: wanted.filter((one) =>
-        one.version === undefined ? versions(one).length === 0 : !versions(one).includes(one.version)
-      ),
-    };
-  };
-  let lists = await look();
-  if (lists.isFresh && lists.unknown.length === 0) return;
+  const before = await lookForCandidates(at.container, wanted);
+  if (before.isFresh && before.unknown.length === 0) return;
   at.progress("refreshing the lists of packages");
-  // Without the option, apt succeeds when it could not fetch a list. One source that fails need not be the one that matters.
+  // Without the option, apt exits with 0 even if it could not fetch a list. A source that fails need not be the one
+  // that is needed.
   const refreshed = await run(
     queue,
     sh`apt-get -q -o APT::Update::Error-Mode=any update && touch /var/lib/apt/lists`,
   );
-  lists = await look();
-  const [first] = lists.unknown;
-  if (first === undefined) return;
+  const candidates = await lookForCandidates(at.container, wanted);
+  if (candidates.unknown.length === 0) return;
   if (refreshed.code !== 0) {
-    throw failureOf(refreshed, `apt could not refresh its lists, and does not know ${listed(lists.unknown)}`);
+    throw failureOf(refreshed, `apt could not refresh its lists, and does not know ${listed(candidates.unknown)}`);
   }
-  const versions = lists.versions(first);
-  throw new Failure(
+  throw failureOfUnknown(candidates);
+}
+
+async function lookForCandidates(container: ContainerReader, wanted: readonly Wanted[]): Promise<Candidates> {
+  const { text } = await container.read(
+    // A list that has not changed keeps its time; that of the folder is set after each refresh, in requireCandidates.
+    sh`[ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || ls /var/lib/apt/lists | grep _Packages
+apt-cache madison ${wanted.map(fullName)}`,
+    { codes: "any" },
+  );
+  const lines = text.split("\n");
+  const offers = lines.map((line) => line.split("|").map((field) => field.trim())).filter(({ length }) => length === 3);
+  const versionsOf = ({ name, architecture }: Wanted) =>
+    offers.filter(([of]) => of === name || of === `${name}:${architecture}`).map(([, version]) => version!);
+  const versions = new Map(wanted.map((one) => [one, versionsOf(one)]));
+  const unknown = wanted.filter((one) => {
+    const known = versions.get(one)!;
+    return one.version === undefined ? known.length === 0 : !known.includes(one.version);
+  });
+  return { isFresh: lines.some((line) => line.includes("_Packages")), versions, unknown };
+}
+
+function failureOfUnknown({ unknown, versions }: Candidates): Failure {
+  const first = unknown[0]!;
+  const known = versions.get(first)!;
+  return new Failure(
     ExitCode.Step,
-    versions.length === 0
-      ? `apt knows no package ${listed(lists.unknown.filter((one) => lists.versions(one).length === 0))}`
-      : `apt knows no version "${first.version}" of "${fullName(first)}", but ${[...new Set(versions)].join(", ")}`,
+    known.length === 0
+      ? `apt knows no package ${listed(unknown.filter((one) => versions.get(one)!.length === 0))}`
+      : `apt knows no version "${first.version}" of "${fullName(first)}", but ${[...new Set(known)].join(", ")}`,
     {
       hint: 'Look at the sources in "/etc/apt" inside the container; a virtual package is stated by the name of one ' +
         "that provides it",
@@ -260,7 +295,7 @@ apt-cache madison ${wanted.map(fullName)}`,
 async function install(queue: Queue, wanted: readonly Wanted[], known: readonly Known[]): Promise<Output> {
   queue.at.progress(`installing ${wanted.length === 1 ? "a package" : `${wanted.length} packages`}`);
   const options = [
-    // apt calls a package that was cut off while it was unpacked "already the newest version".
+    // apt calls a package whose unpacking was interrupted "already the newest version".
     ...(wanted.flatMap((one) => instances(one, known)).some(isTorn) ? ["--reinstall"] : []),
     ...(wanted.some(({ version }) => version !== undefined) ? ["--allow-downgrades"] : []),
   ];
@@ -285,7 +320,7 @@ async function remove(queue: Queue, wanted: readonly Wanted[], known: readonly K
   );
   if (others.length > 0) {
     const all = others.map((name) => `"${name}"`).join(", ");
-    throw new Failure(ExitCode.Step, `Cannot remove ${listed(wanted)} as ${all} would have to go, too`, {
+    throw new Failure(ExitCode.Step, `Cannot remove ${listed(wanted)} as ${all} would have to be removed, too`, {
       hint: `State ${all} as absent if that is meant`,
     });
   }

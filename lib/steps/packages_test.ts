@@ -171,7 +171,7 @@ Deno.test("the wait for another apt has a deadline, with exit code 5", async () 
   assertEquals(error.exitCode, 5);
   assertEquals(
     error.message,
-    "Waited 5.0 s for another apt or dpkg in vain; it is process 7 (unattended-upgr)",
+    "Timed out after 5.0 s waiting for another apt or dpkg: process 7 (unattended-upgr)",
   );
 });
 
@@ -200,7 +200,7 @@ Deno.test("a package is removed, unless others would have to go with it", async 
     ...debian({}),
   );
   const error = await assertRejects(() => ensure(step, needed), StepFailed);
-  assertEquals(error.message, 'Cannot remove "jq" as "tool" would have to go, too');
+  assertEquals(error.message, 'Cannot remove "jq" as "tool" would have to be removed, too');
 });
 
 Deno.test("without dpkg nothing is there, and without apt-get nothing can be installed", async () => {

@@ -10,31 +10,36 @@ import type { Difference, RunEvent } from "../events.ts";
 import type { Host } from "../host/host.ts";
 import { absent } from "./absent.ts";
 import { file } from "./file.ts";
-import { block, line } from "./line.ts";
+import { block } from "./block.ts";
+import { line } from "./line.ts";
 import { script } from "./script.ts";
 import { service } from "./service.ts";
 import { tree } from "./tree.ts";
 
-/** Takes these steps, one after the other. What `diff` says of the last one is given, and what was predicted in the end. */
+/**
+ * Takes these steps, one after the other. What `diff` says of the last one is given, and what was predicted or changed
+ * in the end.
+ */
 async function take(
   container: StubContainer,
   steps: readonly Step[],
   { check = true, host = {} }: { check?: boolean; host?: Partial<Host> } = {},
-): Promise<{ differences: readonly Difference[]; predicted: readonly PathChange[] }> {
+): Promise<{ differences: readonly Difference[]; predicted: readonly PathChange[]; changed: readonly PathChange[] }> {
   const events: RunEvent[] = [];
   let predicted: readonly PathChange[] = [];
+  let changed: readonly PathChange[] = [];
   const report = (event: RunEvent) => void events.push(event);
   const pause = () => Promise.resolve();
   const engine = new Engine({ container, host: stubHost(host), check, report, pause });
   for (const step of steps) await engine.ensure(step);
   const last = events.at(-1);
   await engine.ensure({
-    title: "what is predicted",
-    probe: (at) => Promise.resolve(void (predicted = at.predicted)),
+    title: "what is predicted or changed",
+    probe: (at) => Promise.resolve(void ({ predicted, changed } = at)),
     diff: () => [],
     apply: () => Promise.resolve(),
   });
-  return { differences: last?.event === "step finished" ? last.differences : [], predicted };
+  return { differences: last?.event === "step finished" ? last.differences : [], predicted, changed };
 }
 
 testWith(["run", "read", "write"], "what each step on files predicts is what its run changes", async (t) => {
@@ -66,9 +71,12 @@ testWith(["run", "read", "write"], "what each step on files predicts is what its
         const { uid, gid } = await Deno.stat(folder);
         const steps = () => [step(folder, { owner: uid!, group: gid! })];
         const before = await filesIn(folder);
-        const { predicted } = await take(new LocalShell(), steps(), { host });
+        const check = await take(new LocalShell(), steps(), { host });
+        const { predicted } = check;
+        assertEquals(check.changed, []);
         assertEquals(await filesIn(folder), before, "check mode changes nothing");
-        assertEquals((await take(new LocalShell(), steps(), { host, check: false })).predicted, []);
+        const run = await take(new LocalShell(), steps(), { host, check: false });
+        assertEquals([run.predicted, run.changed], [[], predicted], "what is told to the steps after it");
         const after = await filesIn(folder);
         const changed = [...new Set([...before.keys(), ...after.keys()])].filter((path) =>
           before.get(path)?.ctime !== after.get(path)?.ctime
@@ -107,6 +115,7 @@ async function filesIn(folder: string): Promise<Map<string, { ctime: string; tex
   );
 }
 
+const hash = "0".repeat(64);
 const unit = `LoadState=loaded
 ActiveState=active
 SubState=running
@@ -118,39 +127,59 @@ ActiveEnterTimestamp=Sun 2026-11-22 20:54:42 UTC
 Now=1795384482
 `;
 
-/** A container with a service that runs and has read all that there is, and files that are not there. */
-const running = () =>
-  new StubContainer(on("systemctl show", unit), on(/^p=/, "nothing\n"), on("id=", ""), on("find -H", "x\n"));
+/** A container with a service that runs and has read what is at these paths, and files that are not there. */
+const running = (...paths: string[]) =>
+  new StubContainer(
+    on("systemctl show", unit + paths.map((path) => `read ${hash} ${path}\ncontent ${hash}\n`).join("")),
+    on(/^p=/, "nothing\n"),
+  );
 
 Deno.test("a restart is predicted where a step before would change what the service reads", async () => {
   const restarts = async (path: string, ...restartWith: string[]) =>
-    (await take(running(), [file(path, { content: "x" }), service("app", { restartWith })])).differences;
-  const before = (verb: string, path: string) => [{ what: `${verb}: ${path} would change before` }];
+    (await take(running(...restartWith), [file(path, { content: "x" }), service("app", { restartWith })])).differences;
+  const before = (verb: string, path: string) => [{
+    what: `${verb}: ${path} would be changed by a step before this one`,
+  }];
   assertEquals(await restarts("/etc/app.conf", "/etc/app.conf"), before("restart", "/etc/app.conf"));
   assertEquals(await restarts("/etc/app/sub/conf", "/opt/app", "/etc/app"), before("restart", "/etc/app"));
   for (const other of ["/etc/app.confx", "/etc/app.conf/x", "/etc/ap", "/opt"]) {
     assertEquals(await restarts("/etc/app.conf", other), [], other);
   }
   const reloading = service("app", { restartWith: ["/etc/app.conf"], reload: true });
-  const { differences } = await take(running(), [file("/etc/app.conf", { content: "x" }), reloading]);
+  const { differences } = await take(running("/etc/app.conf"), [file("/etc/app.conf", { content: "x" }), reloading]);
   assertEquals(differences, before("reload", "/etc/app.conf"));
 });
 
 Deno.test("what is in a folder that goes is predicted to change", async () => {
-  const app = () => new StubContainer(on(/^p=/, "a folder\n"), on("systemctl show", unit), on("id=", ""));
-  const reading = (path: string) => service("app", { restartWith: [path] });
-  const restart = [{ what: "restart: /etc/app/conf would change before" }];
-  assertEquals((await take(app(), [absent("/etc/app"), reading("/etc/app/conf")])).differences, restart);
-  assertEquals((await take(app(), [absent("/etc/app"), reading("/etc/app.conf")])).differences, []);
+  const reads = async (path: string) => {
+    const inputs = `read ${hash} ${path}\ncontent ${hash}\n`;
+    const container = new StubContainer(on(/^p=/, "a folder\n"), on("systemctl show", unit + inputs));
+    return (await take(container, [absent("/etc/app"), service("app", { restartWith: [path] })])).differences;
+  };
+  const restart = [{ what: "restart: /etc/app/conf would be changed by a step before this one" }];
+  assertEquals(await reads("/etc/app/conf"), restart);
+  assertEquals(await reads("/etc/app.conf"), []);
 });
 
 Deno.test("nothing is predicted of steps that would change nothing, or that come later", async () => {
   const app = () => service("app", { restartWith: ["/etc/app.conf"] });
   const gone = absent("/etc/app.conf");
-  assertEquals((await take(running(), [gone, app()])).differences, []);
+  assertEquals((await take(running("/etc/app.conf"), [gone, app()])).differences, []);
   const later: Step[] = [app(), file("/etc/app.conf", { content: "x" })];
-  const { predicted } = await take(running(), later);
+  const { predicted } = await take(running("/etc/app.conf"), later);
   assertEquals(predicted, [{ path: "/etc/app.conf", content: true }]);
+  // Whose it is, and who may read it, is nothing that a service reads.
+  const stat = "file 600 0 root 0 root 1 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\n";
+  const readable = new StubContainer(
+    on(/^p=/, stat),
+    on("systemctl show", `${unit}read ${hash} /etc/app.conf\ncontent ${hash}\n`),
+  );
+  const steps = [file("/etc/app.conf", { content: "x" }), app()];
+  assertEquals(await take(readable, steps), {
+    differences: [],
+    predicted: [{ path: "/etc/app.conf", content: false }],
+    changed: [],
+  });
 });
 
 Deno.test("a script is predicted to run again where a step before would change the content of an input", async () => {
@@ -163,7 +192,7 @@ Deno.test("a script is predicted to run again where a step before would change t
   await take(seen(), [{ ...index(), diff: (state: { digest: string }) => (digest = state.digest, []) } as Step]);
   assertEquals((await take(seen(), [index()])).differences, []);
   const document = (path: string): Step => file(path, { content: "x" });
-  const rerun = [{ what: "has changed since it ran, or something that it works with has" }];
+  const rerun = [{ what: "has changed since its last run, or something that it works with has" }];
   assertEquals((await take(seen(), [document("/srv/documents/a"), index()])).differences, rerun);
   assertEquals((await take(seen(), [document("/srv/other"), index()])).differences, []);
   assertEquals((await take(seen(), [document("/srv/documents/a"), index("once")])).differences, []);

@@ -5,32 +5,40 @@
  */
 
 import { failureOf } from "../container/container.ts";
-import type { Step } from "../step.ts";
+import type { Reading, Step, Writing } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { Secret } from "../secret.ts";
 import { lines, Script, sh } from "../shell.ts";
 import type { Duration } from "../time.ts";
-import { exported, requireUser } from "./command.ts";
-import { requireHostFile } from "./file.ts";
+import { CONTENT_HASH } from "./support/content_hash.ts";
+import { exportVariables, requireUser } from "./support/execution.ts";
+import { MARKERS, writeMarker } from "./support/marker.ts";
 import { concerns, requirePath } from "./support/path.ts";
+import { requireHostFile, sha256Of } from "./support/source.ts";
 
-/** What a script is, and when and how it runs. */
+/** A script, and when and how it runs. */
 export type ScriptSpec =
   & {
-    /** The program that is given the script. Default: what the script's `#!` line says, else `/bin/sh`. */
+    /** The program that runs the script. Default: the one in the script's `#!` line, else `/bin/sh`. */
     readonly interpreter?: string;
-    /** The script's arguments; never a secret, as every process inside can read them. Default: none. */
+    /** The script's arguments. Never a secret, as every process inside can read them. Default: none. */
     readonly arguments?: readonly (string | number)[];
-    /** Files and folders inside whose content the script works from: it runs again when that changes. Default: none. */
+    /** Files and folders inside that the script reads: it runs again when their content changes. Default: none. */
     readonly inputs?: readonly string[];
-    /** `changed`: it runs again when it, its arguments, environment or inputs change; `once`: never again. Default: `changed`. */
+    /**
+     * `changed`: it runs again when the script, its arguments, environment or inputs change. `once`: it runs only once.
+     * Default: `changed`.
+     */
     readonly when?: "once" | "changed";
-    /** The user inside to run as. Default: `root`. */
+    /** The user inside the container to run as. Default: `root`. */
     readonly user?: string;
-    /** After this the script is ended and the step fails. Default: 10 minutes. */
+    /** How long the script may run; then it is ended and the step fails. Default: 10 minutes. */
     readonly timeout?: Duration;
-    /** Variables beyond the few that every command gets (`PATH`, `HOME`, `LANG`). A value can be a secret. Default: none. */
+    /**
+     * Environment variables besides `PATH`, `HOME` and `LANG`, which every command has. A value can be a secret.
+     * Default: none.
+     */
     readonly environment?: Readonly<Record<string, string | Secret>>;
   }
   & ({
@@ -43,38 +51,58 @@ export type ScriptSpec =
     readonly content?: never;
   });
 
-/** What the script is now, and what the marker says of its last run. */
+/** A {@linkcode ScriptSpec} that was checked, with its defaults. */
+interface Wanted {
+  readonly title: string;
+  /** The script; `undefined` if it is a file on the host. */
+  readonly content: string | undefined;
+  /** The file on the host with the script; `undefined` if the content is stated. */
+  readonly from: string | undefined;
+  readonly interpreter: string | undefined;
+  readonly args: readonly string[];
+  readonly inputs: readonly string[];
+  readonly when: "once" | "changed";
+  readonly user: string;
+  readonly timeout: Duration | undefined;
+  /** Names and values, secrets in clear text. */
+  readonly variables: readonly (readonly [name: string, value: string])[];
+  /** The commands that export the variables. */
+  readonly exports: readonly Script[];
+}
+
+/** The script as it is now, and what is known of its last run. */
 interface ScriptState {
   readonly content: string;
-  /** Of all that it runs with. */
+  /** A hash of the script and of everything that it is run with. */
   readonly digest: string;
-  /** The digest of its last run that succeeded; `-` where there was none. */
-  readonly marked: string;
-  /** Whether steps before this one would change its inputs, in check mode. */
+  /** The same of the last run that succeeded; `undefined` if there was none. */
+  readonly lastDigest: string | undefined;
+  /** In check mode, whether steps before this one would change its inputs. */
   readonly predicted: boolean;
 }
 
-/** Where it is noted that a script ran. */
-const MARKERS = "/var/lib/phoenix_setup/scripts";
-/** Where a script is while it runs: only root can write there, and it is emptied by a restart. */
+/** Where the script is while it runs. Only root can write to `/run`, and a restart of the container empties it. */
 const RUNNING = "/run/phoenix_setup.script";
+/** How long it may take to hash the inputs. */
+const LOOK_TIMEOUT = "10m";
 
 /**
- * A script has run inside, with success: once, or whenever it, its interpreter, user, arguments, environment or inputs have changed
- * since. It runs in `/`, from a file that only its user can read and that is removed afterwards, with nothing on its stdin; what it
- * writes is logged as it comes. Where it ends with another exit code than 0, the step fails and the script runs again next time, as
- * it does after a run that was cut off: it has to bear that.
+ * A script has run successfully inside the container: once, or since the last change of the script, its interpreter,
+ * user, arguments, environment or inputs. It runs in `/`, from a file that only its user can read and that is removed
+ * afterwards, with an empty stdin; its output is logged as it comes. If it ends with an exit code other than 0, the
+ * step fails. The script then runs again next time, as it does after a run that was interrupted: it has to be able to
+ * run again.
  *
- * A marker below `/var/lib/phoenix_setup/scripts`, named after the title, holds a hash over all of this; the title is the script's
- * identity. Remove the marker to have it run again. A script that changes its own inputs never settles, which is an error.
+ * A marker below `/var/lib/phoenix_setup/scripts`, named after the title, holds a hash of all this: the title is the
+ * script's identity. Remove the marker to have the script run again. Of a folder in `inputs`, all regular files below
+ * it count; symbolic links count as what they lead to. A script that changes its own inputs is an error, as it would
+ * have to run every time.
  *
- * Throws a `TypeError` for an empty title or script, and for paths and names that cannot be meant.
- *
- * Requirements, section 2: "Running specific applications or scripts inside the container".
+ * Throws a `TypeError` for an empty title or script and for invalid paths and names.
  *
  * @example
  * ```ts
- * import { setup } from "../run/setup.ts";
+ * import { setup } from "../mod.ts";
  *
  * const search = setup(910, "search", { environment: ["SEARCH_TOKEN"] }, async ({ ensure, secret }) => {
  *   await ensure(script("search index", {
@@ -88,7 +116,17 @@ const RUNNING = "/run/phoenix_setup.script";
  * ```
  */
 export function script(title: string, spec: ScriptSpec): Step {
-  const { content, from, inputs = [], when = "changed", user = "root", environment = {} } = spec;
+  const wanted = requireSpec(title, spec);
+  return {
+    title,
+    probe: (at) => probe(at, wanted),
+    diff: (state) => differencesOf(state, wanted),
+    apply: (at, state) => run(at, state, wanted),
+  } satisfies Step<ScriptState>;
+}
+
+function requireSpec(title: string, spec: ScriptSpec): Wanted {
+  const { content, from, interpreter, inputs = [], when = "changed", user = "root", timeout, environment = {} } = spec;
   if (title === "") throw new TypeError("Cannot run a script without a title, by which it is known");
   if ((content === undefined) === (from === undefined)) {
     throw new TypeError(`Cannot run the script "${title}": expected either "content" or "from"`);
@@ -97,84 +135,80 @@ export function script(title: string, spec: ScriptSpec): Step {
   if (from !== undefined) requirePath(from, "run the script");
   for (const input of inputs) requirePath(input, `use as input of the script "${title}"`);
   requireUser(user, `the script "${title}"`);
-  const variables = exported(environment, `the script "${title}"`);
+  const exports = exportVariables(environment, `the script "${title}"`);
+  const variables = Object.entries(environment)
+    .map(([name, value]) => [name, value instanceof Secret ? value.reveal() : value] as const);
   const args = (spec.arguments ?? []).map(String);
-  const values = Object.entries(environment)
-    .map(([name, value]) => [name, value instanceof Secret ? value.reveal() : value]);
+  return { title, content, from, interpreter, args, inputs, when, user, timeout, variables, exports };
+}
 
-  function diff({ marked, digest, predicted }: ScriptState): Difference[] {
-    if (marked === "-") return [{ what: "has not run yet" }];
-    if (when === "once" || (marked === digest && !predicted)) return [];
-    return [{ what: "has changed since it ran, or something that it works with has" }];
+async function probe(at: Reading, wanted: Wanted): Promise<ScriptState> {
+  const { title, user, inputs } = wanted;
+  const content = wanted.content ?? await (await requireHostFile(at, wanted.from!)).text();
+  const { text } = await at.container.read(
+    lines(
+      user === "root" ? sh`echo there` : sh`id -u ${user} >/dev/null 2>&1 && echo there || echo missing`,
+      sh`grep . ${await markerOf(title)} 2>/dev/null || echo -`,
+      ...(inputs.length === 0 ? [] : [CONTENT_HASH]),
+      ...inputs.map((input) => sh`content_hash ${input}`),
+    ),
+    { timeout: LOOK_TIMEOUT },
+  );
+  const [itsUser, marked, ...hashes] = text.split("\n");
+  const { interpreter, args, variables } = wanted;
+  const digest = await sha256Of(JSON.stringify([content, interpreter, user, args, variables, inputs, hashes]));
+  const predicted = inputs.some((input) => at.predicted.some((change) => change.content && concerns(input, change)));
+  const state = { content, digest, lastDigest: marked === "-" ? undefined : marked, predicted };
+  if (itsUser === "missing" && differencesOf(state, wanted).length > 0) {
+    throw new Failure(ExitCode.Step, `Cannot run the script as "${user}": the container has no such user`, {
+      hint: "Make the user in a step before this one",
+    });
   }
+  return state;
+}
 
-  return {
-    title,
+function differencesOf({ digest, lastDigest, predicted }: ScriptState, { when }: Wanted): Difference[] {
+  if (lastDigest === undefined) return [{ what: "has not run yet" }];
+  if (when === "once" || (lastDigest === digest && !predicted)) return [];
+  return [{ what: "has changed since its last run, or something that it works with has" }];
+}
 
-    async probe(at) {
-      const text = content ?? await (await requireHostFile(at, from!)).text();
-      const { text: answer } = await at.container.read(
-        lines(
-          user === "root" ? sh`echo there` : sh`id -u ${user} >/dev/null 2>&1 && echo there || echo missing`,
-          sh`grep . ${await markerOf(title)} 2>/dev/null || echo -`,
-          ...inputs.map((input) => sh`find -H ${input} -type f -exec sha256sum {} + 2>/dev/null | sort | sha256sum`),
-        ),
-        { timeout: "10m" },
-      );
-      const [its, marked = "", ...seen] = answer.split("\n");
-      const all = [text, spec.interpreter, user, args, values, inputs, seen];
-      const predicted = inputs.some((input) =>
-        at.predicted.some((change) => change.content && concerns(input, change))
-      );
-      const state = { content: text, marked, digest: await sha256(JSON.stringify(all)), predicted };
-      if (its === "missing" && diff(state).length > 0) {
-        throw new Failure(ExitCode.Step, `Cannot run the script as "${user}": the container has no such user`, {
-          hint: "Make the user in a step before this one",
-        });
-      }
-      return state;
-    },
-
-    diff,
-
-    async apply({ container }, { content, digest }) {
-      const become = user === "root" ? [] : ["runuser", "-u", user, "--"];
-      const command = sh`${[...become, ...interpreterOf(content, spec.interpreter), RUNNING, ...args]}`;
-      const marker = await markerOf(title);
-      // To end a command is to send a signal to all of its processes, more than once: the last one must not hit the removal.
-      const whole = sh`t=${RUNNING}
+async function run({ container }: Writing, { content, digest }: ScriptState, wanted: Wanted): Promise<void> {
+  const { title, interpreter, args, user, timeout, exports } = wanted;
+  const become = user === "root" ? [] : ["runuser", "-u", user, "--"];
+  const command = sh`${[...become, ...interpreterOf(content, interpreter), RUNNING, ...args]}`;
+  // A command is ended by signals to all of its processes, more than once: the last one must not interrupt the removal.
+  const whole = sh`t=${RUNNING}
 end() { trap '' HUP INT TERM; rm -f "$t"; }
 trap end EXIT
 trap 'end; exit 143' HUP INT TERM
 rm -f "$t" && (umask 077; set -C; cat >"$t") && h=$(sha256sum <"$t") || exit
-[ "\${h%% *}" = ${await sha256(content)} ] || { echo 'The script did not arrive as it was sent' >&2; exit 1; }
+[ "\${h%% *}" = ${await sha256Of(content)} ] || { echo 'The script did not arrive as it was sent' >&2; exit 1; }
 chown ${user} "$t" && chmod 700 "$t" && cd / || exit
 HOME=~${user}; export HOME
-${lines(...variables)}
+${lines(...exports)}
 ${command} || exit
-mkdir -p ${MARKERS} && (umask 077; echo ${digest} >${marker})`;
-      const output = await container.write(
-        // What a person wants to see of a failure is not how the script got there.
-        new Script(whole.text, command.display),
-        { stdin: content, codes: "any", ...(spec.timeout === undefined ? {} : { timeout: spec.timeout }) },
-      );
-      if (output.code !== 0) throw failureOf(output, `Script failed with exit code ${output.code}`);
-    },
-  } satisfies Step<ScriptState>;
+${writeMarker(await markerOf(title), sh`echo ${digest}`)}`;
+  const output = await container.write(
+    // How the script got into its place is of no interest in a failure.
+    whole.shownAs(command.display),
+    { stdin: content, codes: "any", ...(timeout === undefined ? {} : { timeout }) },
+  );
+  if (output.code !== 0) throw failureOf(output, `Script failed with exit code ${output.code}`);
 }
 
-/** Titles can have any characters, so their names are told apart by a hash. */
+/**
+ * The marker of a script. Titles can have any characters: a hash tells apart those that differ only in what is
+ * replaced.
+ */
 async function markerOf(title: string): Promise<string> {
-  return `${MARKERS}/${title.replace(/[^A-Za-z0-9.-]+/g, "_").slice(0, 80)}.${(await sha256(title)).slice(0, 8)}`;
+  const name = title.replace(/[^A-Za-z0-9.-]+/g, "_").slice(0, 80);
+  return `${MARKERS}/scripts/${name}.${(await sha256Of(title)).slice(0, 8)}`;
 }
 
-/** What the kernel would run: the program of the `#!` line, and the rest of that line as one argument. */
+/** What the kernel would run: the program in the `#!` line, with the rest of that line as one argument. */
 function interpreterOf(content: string, stated: string | undefined): string[] {
   if (stated !== undefined) return [stated];
   const [, program, argument] = /^#![ \t]*(\S+)[ \t]*(.*?)\s*(?:\n|$)/.exec(content) ?? [];
   return program === undefined ? ["/bin/sh"] : argument ? [program, argument] : [program];
-}
-
-async function sha256(text: string): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex();
 }

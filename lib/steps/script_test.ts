@@ -54,7 +54,6 @@ const exists = (path: string) => Deno.lstat(path).then(() => true, () => false);
 const take = async (title: string, spec: ScriptSpec, shell: Relocated, host = hostFiles({})) =>
   (await ensure(script(title, spec), shell, { host })).outcome;
 
-// Requirements, section 2: "Running specific applications or scripts inside the container".
 testScript("a script runs once for each change of what it works with", async ({ folder, shell, log }) => {
   const input = `${folder}/input dir`;
   await Deno.mkdir(input);
@@ -90,7 +89,7 @@ testScript("a script runs once for each change of what it works with", async ({ 
     await before?.();
     const { outcome, differences } = await ensure(script("index", changed), shell);
     assertEquals(outcome, "changed", what);
-    assertEquals(differences, [{ what: "has changed since it ran, or something that it works with has" }]);
+    assertEquals(differences, [{ what: "has changed since its last run, or something that it works with has" }]);
     const reads = shell.reads.length;
     assertEquals(await take("index", changed, shell), "unchanged", what);
     assertEquals(shell.reads.length, reads + 1, "one look is enough");
@@ -171,7 +170,7 @@ testScript("a script that did not arrive whole is not run", async ({ folder, she
 
 testScript("a script that changes its own inputs never settles, which is an error", async ({ folder, shell }) => {
   const spec = { content: `echo more >>${folder}/log`, inputs: [`${folder}/log`] };
-  await assertRejects(() => take("loop", spec, shell), StepFailed, "still not so");
+  await assertRejects(() => take("loop", spec, shell), StepFailed, "still different");
 });
 
 // Every secret travels on stdin, and a plain hash of one could be looked up.

@@ -4,85 +4,103 @@
  * @module
  */
 
-import { failureOf, type Output } from "../container/container.ts";
 import type { Reading, Step, Writing } from "../step.ts";
-import { type CommandFailed, ExitCode, Failure } from "../errors.ts";
+import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
-import { type Script, sh } from "../shell.ts";
+import { lines, sh } from "../shell.ts";
 import { file } from "./file.ts";
-import { concerns, requirePath } from "./support/path.ts";
+import { requirePath } from "./support/path.ts";
+import { type StartInputs, StartRecord } from "./support/start_record.ts";
+import {
+  failureOfUnit,
+  isActive,
+  parseUnit,
+  readUnit,
+  requireUnitName,
+  SHOW_UNIT_CODES,
+  showUnit,
+  type Unit,
+} from "./support/systemd.ts";
 
-/** What a service has to be. */
+/** A systemd service. */
 export interface ServiceSpec {
-  /** The content of its unit file, `/etc/systemd/system/<name>.service`. Default: the unit is there, a package's. */
+  /**
+   * The content of its unit file, `/etc/systemd/system/<name>.service`. Default: the unit exists, for instance from a
+   * package.
+   */
   readonly unit?: string;
   /** Whether it starts with the container. Default: true. */
   readonly enabled?: boolean;
   /** Whether it runs. Default: true. */
   readonly running?: boolean;
-  /** Files and folders inside that it reads at its start: it is restarted when one has changed since. Default: none. */
+  /**
+   * Files and folders inside that it reads at its start: it is restarted if their content has changed since. Default:
+   * none.
+   */
   readonly restartWith?: readonly string[];
-  /** Reload it, rather than restart it, for a change in `restartWith`. Default: false. */
+  /** Reload it rather than restart it after a change in `restartWith`. Default: false. */
   readonly reload?: boolean;
 }
 
-/** A unit as systemd knows it. */
-export interface Unit {
-  /** `loaded`, `not-found`, `masked`, `bad-setting`, … */
-  readonly load: string;
-  /** `active`, `inactive`, `failed`, `activating`, … */
-  readonly active: string;
-  /** The same in more detail: `running`, `exited`, `auto-restart`, … */
-  readonly sub: string;
-  /** `enabled`, `disabled`, `static`, `masked`, …; empty where there is no file. */
-  readonly enabled: string;
-  /** Whether its file was changed since systemd read it. */
-  readonly isOutdated: boolean;
-  /** How often systemd has restarted it by itself since somebody started it. */
-  readonly restarts: number;
-  /** For how many seconds it has been active. */
-  readonly age: number;
-  /** Why it ended, as a phrase. */
-  readonly why: string;
+/** A {@linkcode ServiceSpec} that was checked, with its defaults. */
+interface Wanted {
+  readonly name: string;
+  /** The name with its suffix. */
+  readonly unit: string;
+  /** The unit file, if its content is stated. */
+  readonly unitFile: { readonly path: string; readonly step: Step } | undefined;
+  readonly enabled: boolean;
+  readonly running: boolean;
+  readonly reload: boolean;
+  readonly record: StartRecord;
 }
 
-/** What there is of a service. */
+/** The state of a service. */
 interface ServiceState {
-  readonly unitFile: readonly Difference[];
-  /** Writes the unit file. */
-  readonly write: (at: Writing) => Promise<void>;
-  /** Missing where there is no systemd. */
+  /** What has to change in the unit file, if anything. */
+  readonly unitFile: UnitFileChange | undefined;
+  /** `undefined` if there is no systemd. */
   readonly unit: Unit | undefined;
-  /** What it reads and what has changed, or may have changed, since we started it last. */
-  readonly changed: readonly string[];
-  /** What it reads and what steps before this one would change, in check mode. */
-  readonly predicted: readonly string[];
+  readonly inputs: StartInputs;
 }
 
-/** Where it is noted when a service was started last, as the time of an empty file. */
-const MARKERS = "/var/lib/phoenix_setup/services";
-/** How long a service that was started has to live on before that counts, as so many looks with so many milliseconds between. */
-const SETTLED = { looks: 5, pause: 400 };
-/** A service that systemd had to restart, and that is active for no more than so many seconds, may be about to fail again. */
-const YOUNG = 10;
+/** A unit file that is not as it should be. */
+interface UnitFileChange {
+  readonly path: string;
+  readonly differences: readonly Difference[];
+  write(at: Writing): Promise<void>;
+}
+
+/** How long a service has to keep running after its start to count as running. */
+const SETTLE_MS = 2_000;
+/** The time between two looks at a service that was started. */
+const SETTLE_PAUSE_MS = 400;
+/** A service that systemd had to restart, and that has been active for less than this, may be about to fail again. */
+const YOUNG_SECONDS = 10;
 
 /**
- * A systemd service that is there, starts with the container, and runs, or what is stated instead. Where the unit's content is
- * stated, its file appears whole or not at all, and systemd is told to read it when it has not.
+ * A systemd service exists, starts with the container and runs, unless something else is stated. If the unit's content
+ * is stated, the unit file appears complete or not at all, and systemd reloads it if it has changed.
  *
- * A service that was started, restarted or reloaded has to live on for 2 seconds. One that fails in that time, or that systemd has to
- * restart, is an error that shows the end of its journal; so is one that is found in a loop of crashes.
+ * After a start, restart or reload the service has to keep running for 2 seconds. If it fails in that time, or systemd
+ * has to restart it, that is an error which shows the end of its journal; so is a service that is found crashing again
+ * and again.
  *
- * A running service is restarted only when its unit file or something in `restartWith` has changed since this step started it. When
- * that was is the time of an empty file below `/var/lib/phoenix_setup/services`. A service that runs without such a note, started by
- * its package for instance, is restarted once: nobody knows what it has read; so is one whose files a backup has restored. What it
- * writes to itself does not belong into `restartWith`. Check mode predicts the restart also where it is a `file`, `tree`, `line`,
- * `block` or `absent` before this step that would make the change, under the same path; what a command or a script would write, it
- * cannot know.
+ * A running service is restarted only if the content of its unit file or of something in `restartWith` differs from
+ * what it was when this step last started the service. A hash of each is recorded below
+ * `/var/lib/phoenix_setup/services`, so that neither a wrong clock nor a restored backup matters. That a path does not
+ * exist is a state like any other. Of a folder, all regular files below it count; symbolic links count as what they
+ * lead to; owners and permissions do not count. All of it is read in every run, which takes some seconds for each GiB
+ * and may take up to 10 minutes. Do not list files that the service itself writes.
  *
- * Throws a `TypeError` for a name that no service has, and for a unit without a section that it needs.
+ * A service without such a record is restarted once, as nobody knows what it has read: one that its package has
+ * started, for instance, or one of which an earlier version of this program recorded the time of the start, in an empty
+ * file. A service is also restarted if a step before this one has changed what it reads in the same run, even if that
+ * only restored the recorded content: somebody may have restarted it by hand in between. Check mode predicts the
+ * restart if a `file`, `tree`, `line`, `block` or `absent` before this step would change the content under the same
+ * path; it cannot know what a command or a script would write.
  *
- * Requirements, section 2: "Executing commands inside the container: start services".
+ * Throws a `TypeError` for an invalid name, and for a unit without a section that it needs.
  *
  * @example
  * ```ts
@@ -101,13 +119,23 @@ const YOUNG = 10;
  * ```
  */
 export function service(name: string, spec: ServiceSpec = {}): Step {
+  const wanted = requireSpec(name, spec);
+  return {
+    title: `service ${name}`,
+    probe: (at) => probe(at, wanted),
+    diff: (state) => differencesOf(state, wanted),
+    apply: (at, state) => apply(at, state, wanted),
+  } satisfies Step<ServiceState>;
+}
+
+function requireSpec(name: string, spec: ServiceSpec): Wanted {
   const unit = requireUnitName(name);
   if (!unit.endsWith(".service")) {
     throw new TypeError(`Cannot manage the service "${name}": expected the name of a service`);
   }
   const { unit: content, enabled = true, running = true, restartWith = [], reload = false } = spec;
   if (content !== undefined && !/^\[Service\]\s*$/m.test(content)) {
-    throw new TypeError(`Cannot manage the service "${name}" with a unit that has no section [Service]`);
+    throw new TypeError(`Cannot manage the service "${name}" as its unit has no section [Service]`);
   }
   if (content !== undefined && enabled && !/^\[Install\]\s*$/m.test(content)) {
     throw new TypeError(
@@ -116,258 +144,199 @@ export function service(name: string, spec: ServiceSpec = {}): Step {
     );
   }
   for (const path of restartWith) requirePath(path, `restart the service "${name}" with`);
-  const unitPath = `/etc/systemd/system/${unit}`;
-  const unitFile = content === undefined ? undefined : file(unitPath, { content });
-  const marker = `${MARKERS}/${unit}`;
-  const inputs = [...(unitFile ? [unitPath] : []), ...restartWith];
-
-  async function probe(at: Reading): Promise<ServiceState> {
-    const found = await unitFile?.probe(at);
-    // By the time of its last change (ctime), which nothing can set back, as a copy does with the other one. Of a symbolic link,
-    // both count: which one it is, and what it leads to.
-    const output = await at.container.read(
-      sh`${showUnit(unit)}
-for p in ${inputs}; do
-  if [ ! -e "$p" ] || [ ! -e ${marker} ] ||
-    [ -n "$(find "$p" -cnewer ${marker} -print -quit; find -L "$p" -cnewer ${marker} -print -quit)" ]; then
-    echo "changed=$p"
-  fi
-done`,
-      { codes: [0, 127] },
-    );
-    return {
-      unitFile: found === undefined ? [] : unitFile!.diff(found),
-      write: async (writing) => await unitFile!.apply(writing, found!),
-      unit: parseUnit(output),
-      changed: [...output.text.matchAll(/^changed=(.*)$/gm)].map(([, path]) => path!),
-      predicted: inputs.filter((input) => at.predicted.some((change) => concerns(input, change))),
-    };
-  }
-
-  function diff({ unitFile, unit, changed, predicted }: ServiceState): Difference[] {
-    const differences = unitFile.map((one) => ({ ...one, what: one.what === "file" ? "unit" : `unit: ${one.what}` }));
-    const compare = (what: string, from: string, to: string) => {
-      if (from !== to) differences.push({ what, from, to });
-    };
-    if (unit?.isOutdated && unitFile.length === 0) {
-      differences.push({ what: "unit", from: "outdated in systemd", to: "read again" });
-    }
-    if (isEnabled(unit) !== enabled) {
-      compare("at boot", enabled ? notEnabled(unit) : "started", enabled ? "started" : "not started");
-    }
-    const isRunning = isActive(unit) || unit?.active === "activating";
-    if (!running) compare("state", isRunning ? unit!.active : "not running", "not running");
-    else if (!isActive(unit)) compare("state", stateOf(unit), "running");
-    else {
-      // A unit that is about to be written is a change, too.
-      const all = new Set([...(unitFile.length > 0 ? [unitPath] : []), ...changed]);
-      for (const path of all) {
-        differences.push({ what: `${verbFor([path])}: ${path} has changed since its last start` });
-      }
-      for (const path of predicted) {
-        if (!all.has(path)) differences.push({ what: `${verbFor([path])}: ${path} would change before` });
-      }
-      if (isYoung(unit!)) {
-        compare("state", `running for ${unit!.age} s after ${unit!.restarts} crashes`, "running");
-      }
-    }
-    return differences;
-  }
-
-  /** A change of the unit takes a restart in any case. */
-  const verbFor = (paths: readonly string[]) =>
-    reload && !paths.some((path) => unitFile && path === unitPath) ? "reload" : "restart";
-
-  async function apply(at: Writing, state: ServiceState): Promise<void> {
-    let { unit: found } = state;
-    if (found === undefined) {
-      throw new Failure(
-        ExitCode.Step,
-        `Cannot manage the service "${name}" as there is no systemd inside the container`,
-      );
-    }
-    if (state.unitFile.length > 0) await state.write(at);
-    if (state.unitFile.length > 0 || found.isOutdated) {
-      await at.container.write(sh`systemctl daemon-reload`);
-      found = (await readUnit(at.container, unit))!;
-    }
-    if (enabled || running) requireUsable(unit, found);
-    if (enabled && !isEnabled(found)) await enable(at, unit, found);
-    if (!enabled && isEnabled(found)) await at.container.write(sh`systemctl disable ${unit}`);
-    if (!running) {
-      if (isActive(found) || found.active === "activating") await at.container.write(sh`systemctl stop ${unit}`);
-      return;
-    }
-    const changed = state.unitFile.length > 0 ? [unitPath, ...state.changed] : state.changed;
-    // What is being started by somebody else has not crashed, and is waited for.
-    const isStarting = found.active === "activating" && found.sub !== "auto-restart" && changed.length === 0;
-    const verb = !isActive(found)
-      ? isStarting ? "start" : "restart"
-      : changed.length > 0
-      ? verbFor(changed)
-      : undefined;
-    if (verb !== undefined) await start(at, verb);
-    else if (!isYoung(found)) return;
-    await settle(at, isYoung(found), verb === "restart" || verb === "start" ? 0 : found.restarts);
-  }
-
-  async function start(at: Writing, verb: "start" | "restart" | "reload"): Promise<void> {
-    // For a while systemd refuses to start what has failed too often, unless that is forgotten; so are the restarts that it counts.
-    // The note has the time before the start and is there only after it: what changes in between may not have been read. A here-document
-    // has that time, and no name that could be left behind. An empty one would be /dev/null to bash.
-    const output = await at.container.write(
-      sh`mkdir -p ${MARKERS} && exec 5<<END || exit
-now
-END
-${verb === "restart" ? sh`systemctl reset-failed ${unit} 2>/dev/null` : sh`:`}
-systemctl ${verb} ${unit} && touch -r /proc/self/fd/5 ${marker}`,
-      { codes: "any", timeout: "30m" },
-    );
-    if (output.code === 0) return;
-    const { why = "" } = await readUnit(at.container, unit) ?? {};
-    const said = why || output.errorText.split("\n")[0];
-    throw await failureOfUnit(
-      at,
-      unit,
-      `The service "${name}" did not ${verb === "reload" ? "reload" : "start"}: ${said}`,
-    );
-  }
-
-  /** Looks on until it is clear that the service lives on. `restarts`: how many systemd counted before. */
-  async function settle(at: Writing, wasYoung: boolean, restarts: number): Promise<void> {
-    const looks = wasYoung ? Math.ceil(YOUNG * 1000 / SETTLED.pause) : SETTLED.looks;
-    at.progress("does it live on?");
-    for (let look = 0; look < looks; look++) {
-      await at.pause(SETTLED.pause);
-      const now = await readUnit(at.container, unit);
-      const why = now === undefined || now.load !== "loaded"
-        ? "is gone"
-        : now.restarts > restarts || now.sub === "auto-restart"
-        ? `crashes again and again${now.why === "" ? "" : `, last with ${now.why}`}`
-        : now.active === "failed"
-        ? `failed: ${now.why}`
-        : now.active === "inactive"
-        ? "has ended; one that is not to stay (Type=oneshot) needs RemainAfterExit=yes to count as running"
-        : undefined;
-      if (why !== undefined) throw await failureOfUnit(at, unit, `The service "${name}" ${why}`);
-    }
-  }
-
-  return { title: `service ${name}`, probe, diff, apply };
+  const path = `/etc/systemd/system/${unit}`;
+  const unitFile = content === undefined ? undefined : { path, step: file(path, { content }) };
+  const record = new StartRecord("services", unit, [...(unitFile ? [path] : []), ...restartWith]);
+  return { name, unit, unitFile, enabled, running, reload, record };
 }
 
-function requireUsable(name: string, { load, enabled }: Unit): void {
-  if (load === "not-found") {
+async function probe(at: Reading, { unit, unitFile, record }: Wanted): Promise<ServiceState> {
+  const change = unitFile && await probeUnitFile(at, unitFile);
+  const output = await at.container.read(lines(showUnit(unit), record.look), {
+    codes: SHOW_UNIT_CODES,
+    timeout: record.lookTimeout,
+  });
+  return { unitFile: change, unit: parseUnit(output), inputs: record.compare(output, at) };
+}
+
+async function probeUnitFile(
+  at: Reading,
+  { path, step }: NonNullable<Wanted["unitFile"]>,
+): Promise<UnitFileChange | undefined> {
+  const state = await step.probe(at);
+  const differences = step.diff(state);
+  return differences.length === 0 ? undefined : { path, differences, write: (at) => step.apply(at, state) };
+}
+
+function differencesOf(state: ServiceState, wanted: Wanted): Difference[] {
+  return [...unitFileDifferences(state), ...enablingDifferences(state, wanted), ...runningDifferences(state, wanted)];
+}
+
+function unitFileDifferences({ unitFile, unit }: ServiceState): Difference[] {
+  if (unitFile !== undefined) {
+    return unitFile.differences.map((one) => ({ ...one, what: one.what === "file" ? "unit" : `unit: ${one.what}` }));
+  }
+  return unit?.needsDaemonReload ? [{ what: "unit", from: "changed since systemd read it", to: "read again" }] : [];
+}
+
+function enablingDifferences({ unit }: ServiceState, { enabled }: Wanted): Difference[] {
+  if (isEnabled(unit) === enabled) return [];
+  return [{ what: "at boot", from: unit?.fileState || "disabled", to: enabled ? "enabled" : "disabled" }];
+}
+
+function runningDifferences(state: ServiceState, wanted: Wanted): Difference[] {
+  const { unit } = state;
+  if (!wanted.running) return isUp(unit) ? [{ what: "state", from: unit!.activeState, to: "not running" }] : [];
+  if (!isActive(unit)) return [{ what: "state", from: describeState(unit), to: "running" }];
+  const differences: Difference[] = changedInputs(state).map(({ path, why }) => ({
+    what: `${jobForChanges([path], wanted)}: ${path} ${why}`,
+  }));
+  if (isYoung(unit!)) {
+    const from = `running for ${unit!.activeSeconds} s after ${unit!.restarts} crashes`;
+    differences.push({ what: "state", from, to: "running" });
+  }
+  return differences;
+}
+
+/** What the service has to read again, including a unit file that is about to be written. */
+function changedInputs({ unitFile, inputs: { changed } }: ServiceState): StartInputs["changed"] {
+  if (unitFile === undefined) return changed;
+  const others = changed.filter(({ path }) => path !== unitFile.path);
+  return [{ path: unitFile.path, why: "has changed since its last start" }, ...others];
+}
+
+/** How the service is made to read these paths again. A changed unit always takes a restart. */
+function jobForChanges(paths: readonly string[], { reload, unitFile }: Wanted): "restart" | "reload" {
+  return reload && !paths.some((path) => path === unitFile?.path) ? "reload" : "restart";
+}
+
+async function apply(at: Writing, state: ServiceState, wanted: Wanted): Promise<void> {
+  const { name, unit, enabled, running } = wanted;
+  const found = await loadUnit(at, state, wanted);
+  if (enabled || running) requireUsable(unit, found);
+  if (enabled && !isEnabled(found)) await enable(at, unit, found);
+  if (!enabled && isEnabled(found)) await at.container.write(sh`systemctl disable ${unit}`);
+  if (!running) {
+    if (isUp(found)) await at.container.write(sh`systemctl stop ${unit}`);
+    return;
+  }
+  const job = jobFor(found, state, wanted);
+  if (job !== undefined) await start(at, job, wanted);
+  else if (!isYoung(found)) return;
+  // systemd counts restarts from the last start by somebody else.
+  const restarts = job === "start" || job === "restart" ? 0 : found.restarts;
+  await requireToKeepRunning(at, name, unit, restarts, isYoung(found) ? YOUNG_SECONDS * 1000 : SETTLE_MS);
+}
+
+/** Writes the unit file if necessary and has systemd read it. Returns the unit as systemd knows it then. */
+async function loadUnit(at: Writing, { unit: found, unitFile }: ServiceState, wanted: Wanted): Promise<Unit> {
+  if (found === undefined) {
+    throw new Failure(
+      ExitCode.Step,
+      `Cannot manage the service "${wanted.name}" as there is no systemd inside the container`,
+    );
+  }
+  await unitFile?.write(at);
+  if (unitFile === undefined && !found.needsDaemonReload) return found;
+  await at.container.write(sh`systemctl daemon-reload`);
+  return (await readUnit(at.container, wanted.unit))!;
+}
+
+/** What systemd has to do so that the service runs and has read what is there; `undefined` if nothing. */
+function jobFor(found: Unit, state: ServiceState, wanted: Wanted): "start" | "restart" | "reload" | undefined {
+  const changed = changedInputs(state).map(({ path }) => path);
+  if (isActive(found)) return changed.length > 0 ? jobForChanges(changed, wanted) : undefined;
+  // A service that somebody else is starting has not crashed: it is waited for, which is what `start` does then.
+  const isStarting = found.activeState === "activating" && found.subState !== "auto-restart";
+  return isStarting && changed.length === 0 ? "start" : "restart";
+}
+
+async function start(at: Writing, job: "start" | "restart" | "reload", { name, unit, record }: Wanted): Promise<void> {
+  // systemd refuses for a while to start what has failed too often, unless its failures are reset, and its count of
+  // restarts with them.
+  const forget = job === "restart" ? sh`systemctl reset-failed ${unit} 2>/dev/null` : sh`:`;
+  const output = await record.start(at, lines(forget, sh`systemctl ${job} ${unit}`));
+  if (output.code === 0) return;
+  const { failure = "" } = await readUnit(at.container, unit) ?? {};
+  const why = failure || output.errorText.split("\n")[0];
+  throw await failureOfUnit(at, unit, `The service "${name}" did not ${job === "reload" ? "reload" : "start"}: ${why}`);
+}
+
+/**
+ * Watches the service for `duration` milliseconds. Throws if it does not keep running. `restarts` is how many systemd
+ * had counted before.
+ */
+async function requireToKeepRunning(
+  at: Writing,
+  name: string,
+  unit: string,
+  restarts: number,
+  duration: number,
+): Promise<void> {
+  at.progress("watching whether it keeps running");
+  for (let looks = Math.ceil(duration / SETTLE_PAUSE_MS); looks > 0; looks--) {
+    await at.pause(SETTLE_PAUSE_MS);
+    const trouble = troubleOf(await readUnit(at.container, unit), restarts);
+    if (trouble !== undefined) throw await failureOfUnit(at, unit, `The service "${name}" ${trouble}`);
+  }
+}
+
+/** Why a service does not count as running, as the end of a sentence; `undefined` if it does. */
+function troubleOf(unit: Unit | undefined, restarts: number): string | undefined {
+  if (unit?.loadState !== "loaded") return "is gone";
+  const { activeState, subState, failure } = unit;
+  if (unit.restarts > restarts || subState === "auto-restart") {
+    return `crashes again and again${failure === "" ? "" : `, last with ${failure}`}`;
+  }
+  if (activeState === "failed") return `failed: ${failure}`;
+  if (activeState !== "inactive") return undefined;
+  return "has ended; one that is not meant to stay (Type=oneshot) needs RemainAfterExit=yes to count as running";
+}
+
+function requireUsable(name: string, { loadState, fileState }: Unit): void {
+  if (loadState === "not-found") {
     throw new Failure(ExitCode.Step, `Cannot use the unit "${name}" as systemd knows no such unit`, {
       hint: "Install its package in a step before this one, or state the unit's content",
     });
   }
-  if (load === "masked" || enabled === "masked") {
-    throw new Failure(ExitCode.Step, `Cannot use the unit "${name}" as somebody has masked it`, {
-      hint: `If it may run after all: systemctl unmask ${name}`,
+  if (loadState === "masked" || fileState === "masked") {
+    throw new Failure(ExitCode.Step, `Cannot use the unit "${name}" as it is masked`, {
+      hint: `If it may run after all, inside the container: systemctl unmask ${name}`,
     });
   }
-  if (load !== "loaded") {
-    throw new Failure(ExitCode.Step, `Cannot use the unit "${name}" as systemd cannot load it: ${load}`, {
+  if (loadState !== "loaded") {
+    throw new Failure(ExitCode.Step, `Cannot use the unit "${name}" as systemd cannot load it: ${loadState}`, {
       hint: `Inside the container: systemd-analyze verify ${name}`,
     });
   }
 }
 
-async function enable(at: Writing, name: string, { enabled }: Unit): Promise<void> {
-  // systemctl says a long text to this, and succeeds.
-  if (enabled !== "disabled" && enabled !== "enabled-runtime" && enabled !== "linked") {
-    throw new Failure(ExitCode.Step, `Cannot enable the unit "${name}" as it is ${enabled || "not a file"}`, {
+async function enable(at: Writing, name: string, { fileState }: Unit): Promise<void> {
+  // For any other unit, systemctl explains that there is nothing to enable, and succeeds.
+  if (fileState !== "disabled" && fileState !== "enabled-runtime" && fileState !== "linked") {
+    throw new Failure(ExitCode.Step, `Cannot enable the unit "${name}" as it is ${fileState || "not a file"}`, {
       hint: "State { enabled: false } where something else starts it",
     });
   }
   await at.container.write(sh`systemctl enable ${name}`);
 }
 
-function isActive(unit: Unit | undefined): boolean {
-  return unit?.active === "active" || unit?.active === "reloading";
-}
-
 function isEnabled(unit: Unit | undefined): boolean {
-  return unit?.enabled === "enabled" || unit?.enabled === "alias";
+  return unit?.fileState === "enabled" || unit?.fileState === "alias";
 }
 
-function notEnabled(unit: Unit | undefined): string {
-  return ["", "disabled", undefined].includes(unit?.enabled) ? "not started" : `not started (${unit!.enabled})`;
+/** Whether there is something to stop. */
+function isUp(unit: Unit | undefined): boolean {
+  return isActive(unit) || unit?.activeState === "activating";
 }
 
-function isYoung({ restarts, age, active }: Unit): boolean {
-  return active === "active" && restarts > 0 && age < YOUNG;
+function isYoung({ restarts, activeSeconds, activeState }: Unit): boolean {
+  return activeState === "active" && restarts > 0 && activeSeconds < YOUNG_SECONDS;
 }
 
-function stateOf(unit: Unit | undefined): string {
+function describeState(unit: Unit | undefined): string {
   if (unit === undefined) return "no systemd";
-  if (unit.load !== "loaded") return unit.load;
-  return unit.active === "failed" ? `failed: ${unit.why}` : unit.sub === "auto-restart" ? "crashing" : unit.active;
-}
-
-/** The full name of a unit: that of a service where it has no suffix. Throws a `TypeError` for what cannot be a unit. */
-export function requireUnitName(name: string): string {
-  const unit = /\.(?:service|socket|timer|path|target|mount|slice)$/.test(name) ? name : `${name}.service`;
-  if (!/^[A-Za-z0-9:_.\\@-]+$/.test(name) || unit.length > 255 || /^[.@-]/.test(name)) {
-    throw new TypeError(`Cannot use ${JSON.stringify(name)} as the name of a systemd unit`);
-  }
-  return unit;
-}
-
-/** A unit as systemd knows it; `undefined` where there is no systemd. */
-export async function readUnit(container: Reading["container"], name: string): Promise<Unit | undefined> {
-  return parseUnit(await container.read(showUnit(name), { codes: [0, 127], timeout: "15s" }));
-}
-
-function showUnit(name: string): Script {
-  return sh`TZ=UTC systemctl show -p LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,NRestarts,Result,ExecMainCode,ExecMainStatus,ActiveEnterTimestamp ${name} || exit
-date +Now=%s`;
-}
-
-function parseUnit({ code, text }: Output): Unit | undefined {
-  if (code === 127) return undefined;
-  const values = new Map(
-    text.split("\n").map((line) => {
-      const at = line.indexOf("=");
-      return [line.slice(0, at), line.slice(at + 1)];
-    }),
-  );
-  const value = (name: string) => values.get(name) ?? "";
-  // "Sun 2026-11-22 20:54:42 UTC"
-  const since = Date.parse(value("ActiveEnterTimestamp").replace(/^\w+ (\S+) (\S+) UTC$/, "$1T$2Z")) / 1000;
-  return {
-    load: value("LoadState"),
-    active: value("ActiveState"),
-    sub: value("SubState"),
-    enabled: value("UnitFileState"),
-    isOutdated: value("NeedDaemonReload") === "yes",
-    restarts: Number(value("NRestarts")),
-    age: Number(value("Now")) - since,
-    why: reason(value("Result"), value("ExecMainCode"), value("ExecMainStatus")),
-  };
-}
-
-/** Why a unit ended, as a phrase; empty for one that did not fail. */
-function reason(result: string, mainCode: string, mainStatus: string): string {
-  if (result === "success" || result === "") return "";
-  // Otherwise it was not its main process that failed, but ExecStartPre= for instance.
-  if (result === "exit-code" && mainCode === "1") return `exit code ${mainStatus}`;
-  if ((result === "signal" || result === "core-dump") && mainCode !== "0") return `signal ${mainStatus}`;
-  return result;
-}
-
-/**
- * The last lines of a unit's journal: what it wrote, and what systemd wrote about it. `journalctl -u` leaves out what a process said
- * that had ended before journald could tell whose it was, such as systemd's own "Failed at step EXEC"; root's label counts here.
- */
-export async function journalOf(at: Reading, name: string, count: number): Promise<Output> {
-  const about = (field: string) => ["_UID=0", `${field}=${name}`];
-  const entries = [`_SYSTEMD_UNIT=${name}`, "+", ...about("UNIT"), "+", ...about("OBJECT_SYSTEMD_UNIT")];
-  return await at.container.read(sh`journalctl -q -n ${count} --no-pager ${entries}`, { codes: "any" });
-}
-
-/** A failure with the end of the unit's journal for evidence. */
-export async function failureOfUnit(at: Reading, name: string, message: string): Promise<CommandFailed> {
-  return failureOf(await journalOf(at, name, 20), message);
+  if (unit.loadState !== "loaded") return unit.loadState;
+  if (unit.activeState === "failed") return `failed: ${unit.failure}`;
+  return unit.subState === "auto-restart" ? "crashing" : unit.activeState;
 }

@@ -1,7 +1,11 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { ensure, on, type Rule, StubContainer } from "../../tests/support/stubs.ts";
-import { StepFailed } from "../engine.ts";
+import { LocalShell, testInFolder } from "../../tests/support/local_shell.ts";
+import { ensure, on, type Rule, StubContainer, stubHost } from "../../tests/support/stubs.ts";
+import type { CommandOptions } from "../container/container.ts";
+import { Engine, StepFailed } from "../engine.ts";
 import type { CommandFailed } from "../errors.ts";
+import { Script } from "../shell.ts";
+import { file } from "./file.ts";
 import { service, type ServiceSpec } from "./service.ts";
 
 const RUNNING = { LoadState: "loaded", ActiveState: "active", SubState: "running", UnitFileState: "enabled" };
@@ -16,29 +20,28 @@ const FAILED = {
 };
 const UNKNOWN = { LoadState: "not-found", ActiveState: "inactive", SubState: "dead", UnitFileState: "" };
 
-/** What `systemctl show` says, one after the other; `changed` are paths that are newer than the last start. */
-function shows(...units: (Record<string, string> & { changed?: string })[]): Rule {
-  return on(
-    "systemctl show",
-    ...units.map(({ changed, ...properties }) =>
-      Object.entries({
-        NeedDaemonReload: "no",
-        NRestarts: "0",
-        Result: "success",
-        ExecMainCode: "0",
-        ExecMainStatus: "0",
-        ActiveEnterTimestamp: "Sun 2026-11-22 20:54:42 UTC",
-        // An hour later.
-        Now: "1795384482",
-        ...properties,
-        ...(changed === undefined ? {} : { changed }),
-      }).map(([name, value]) => `${name}=${value}\n`).join("")
-    ),
-  );
+/** What `systemctl show` says of a unit with these properties. */
+function propertiesOf(properties: Record<string, string>): string {
+  return Object.entries({
+    NeedDaemonReload: "no",
+    NRestarts: "0",
+    Result: "success",
+    ExecMainCode: "0",
+    ExecMainStatus: "0",
+    ActiveEnterTimestamp: "Sun 2026-11-22 20:54:42 UTC",
+    // An hour later.
+    Now: "1795384482",
+    ...properties,
+  }).map(([name, value]) => `${name}=${value}\n`).join("");
+}
+
+/** What `systemctl show` says, one after the other; `inputs` are the lines about what the service reads. */
+function shows(...units: (Record<string, string> & { inputs?: string })[]): Rule {
+  return on("systemctl show", ...units.map(({ inputs = "", ...properties }) => propertiesOf(properties) + inputs));
 }
 
 const journal = on("journalctl", "app[12]: cannot bind\n");
-const verbs = on(/^(?:mkdir -p .*\nnow\nEND\n.*\n)?systemctl (?!show)/, "");
+const verbs = on(/^(?::|r=\$\(.*)?\n?systemctl (?!show)/m, "");
 /** The commands of systemctl that were run. */
 const jobs = (container: StubContainer) =>
   container.writes.flatMap((script) =>
@@ -58,21 +61,21 @@ Deno.test("a service that is enabled and runs is left alone, at the price of one
 
 Deno.test("only what is stated is a difference", async () => {
   const cases: [Record<string, string>, ServiceSpec, string[]][] = [
-    [UNKNOWN, {}, ["at boot: not started -> started", "state: not-found -> running"]],
+    [UNKNOWN, {}, ["at boot: disabled -> enabled", "state: not-found -> running"]],
     [STOPPED, {}, ["state: inactive -> running"]],
     [STOPPED, { running: false }, []],
     [RUNNING, { running: false }, ["state: active -> not running"]],
-    [RUNNING, { enabled: false }, ["at boot: started -> not started"]],
-    [{ ...RUNNING, UnitFileState: "disabled" }, {}, ["at boot: not started -> started"]],
-    [{ ...RUNNING, UnitFileState: "static" }, {}, ["at boot: not started (static) -> started"]],
+    [RUNNING, { enabled: false }, ["at boot: enabled -> disabled"]],
+    [{ ...RUNNING, UnitFileState: "disabled" }, {}, ["at boot: disabled -> enabled"]],
+    [{ ...RUNNING, UnitFileState: "static" }, {}, ["at boot: static -> enabled"]],
     [{ ...RUNNING, UnitFileState: "static" }, { enabled: false }, []],
     // It runs until the next start of the container only.
-    [{ ...RUNNING, UnitFileState: "enabled-runtime" }, {}, ["at boot: not started (enabled-runtime) -> started"]],
+    [{ ...RUNNING, UnitFileState: "enabled-runtime" }, {}, ["at boot: enabled-runtime -> enabled"]],
     [FAILED, {}, ["state: failed: exit code 3 -> running"]],
     [FAILED, { running: false }, []],
     [{ ...RUNNING, ActiveState: "activating", SubState: "auto-restart" }, {}, ["state: crashing -> running"]],
     [{ ...UNKNOWN, LoadState: "masked", UnitFileState: "masked" }, { enabled: false, running: false }, []],
-    [{ ...RUNNING, NeedDaemonReload: "yes" }, {}, ["unit: outdated in systemd -> read again"]],
+    [{ ...RUNNING, NeedDaemonReload: "yes" }, {}, ["unit: changed since systemd read it -> read again"]],
   ];
   for (const [unit, spec, expected] of cases) {
     assertEquals(await checked(spec, shows(unit)), expected, JSON.stringify([unit, spec]));
@@ -91,7 +94,7 @@ Deno.test("a service that was restarted and is young may be about to fail again"
   assertEquals(container.writes, []);
 });
 
-Deno.test("a service is enabled and started, and has to live on", async () => {
+Deno.test("a service is enabled and started, and has to keep running", async () => {
   const disabled = { ...STOPPED, UnitFileState: "disabled" };
   const container = new StubContainer(shows(disabled, RUNNING), verbs);
   assertEquals((await ensure(service("app"), container)).outcome, "changed");
@@ -106,7 +109,7 @@ Deno.test("a service that fails, ends or crashes after its start is an error wit
     [FAILED, "failed: exit code 3"],
     [{ ...FAILED, Result: "signal", ExecMainCode: "2", ExecMainStatus: "9" }, "failed: signal 9"],
     [{ ...FAILED, Result: "start-limit-hit" }, "failed: start-limit-hit"],
-    [STOPPED, "has ended; one that is not to stay (Type=oneshot) needs RemainAfterExit=yes"],
+    [STOPPED, "has ended; one that is not meant to stay (Type=oneshot) needs RemainAfterExit=yes"],
     [{ ...RUNNING, NRestarts: "1" }, "crashes again and again"],
     [
       { ...FAILED, ActiveState: "activating", SubState: "auto-restart" },
@@ -140,23 +143,125 @@ Deno.test("a unit that is to be written is a difference of the service", async (
   const unit = "[Service]\nExecStart=/opt/app\n[Install]\nWantedBy=multi-user.target\n";
   assertEquals(await checked({ unit }, on("p=/etc/systemd/system/app.service", "nothing\n"), shows(UNKNOWN)), [
     "unit",
-    "at boot: not started -> started",
+    "at boot: disabled -> enabled",
     "state: not-found -> running",
   ]);
 });
 
 Deno.test("a change of what the service has read restarts it, or reloads it where that is stated", async () => {
   const restartWith = ["/etc/app.conf"];
-  const changed = { ...RUNNING, changed: "/etc/app.conf" };
+  const [old, current] = ["a".repeat(64), "b".repeat(64)];
+  const same = { ...RUNNING, inputs: `read ${old} /etc/app.conf\ncontent ${old}\n` };
+  const changed = { ...RUNNING, inputs: `read ${old} /etc/app.conf\ncontent ${current}\n` };
   const what = (verb: string, of: string) => `${verb}: ${of} has changed since its last start`;
-  assertEquals(await checked({ restartWith }, shows(RUNNING)), []);
+  assertEquals(await checked({ restartWith }, shows(same)), []);
+  assertEquals(await checked({ restartWith }, shows({ ...RUNNING, inputs: `content ${current}\n` })), [
+    what("restart", "/etc/app.conf"),
+  ]);
   assertEquals(await checked({ restartWith }, shows(changed)), [what("restart", "/etc/app.conf")]);
   assertEquals(await checked({ restartWith, reload: true }, shows(changed)), [what("reload", "/etc/app.conf")]);
   for (const reload of [false, true]) {
-    const container = new StubContainer(shows(changed, RUNNING), verbs);
+    const container = new StubContainer(shows(changed, same), verbs);
     assertEquals((await ensure(service("app", { restartWith, reload }), container)).outcome, "changed");
     assertEquals(jobs(container), reload ? ["reload"] : ["reset-failed", "restart"]);
+    // Looking, comparing and noting cost nothing more: one look before and one after, and those that watch it; one
+    // command.
+    assertEquals([container.reads.length, container.writes.length], [2 + 5, 1]);
   }
+});
+
+/**
+ * A machine of which only one folder is ours, with a service that always runs, and reads what is at `conf` when it is
+ * started.
+ */
+class Machine extends LocalShell {
+  constructor(readonly folder: string) {
+    super();
+  }
+
+  override read(script: Script, options?: CommandOptions) {
+    return super.read(this.#relocated(script), options);
+  }
+
+  override write(script: Script, options?: CommandOptions) {
+    return super.write(this.#relocated(script), options);
+  }
+
+  /** The jobs that systemd was asked for since the last call. */
+  async jobs(): Promise<string[]> {
+    const path = `${this.folder}/jobs`;
+    const text = await Deno.readTextFile(path).catch(() => "");
+    await Deno.writeTextFile(path, "");
+    return text.split("\n").filter((job) => job !== "" && job !== "reset-failed");
+  }
+
+  #relocated({ text, display }: Script): Script {
+    const systemctl = `systemctl() {
+  if [ "$1" = show ]; then cat ${this.folder}/unit; else echo "$1" >>${this.folder}/jobs; fi
+}`;
+    const relocated = text.replaceAll("/var/lib/phoenix_setup/", `${this.folder}/markers/`);
+    return new Script(`${systemctl}\n${relocated}`, display);
+  }
+}
+
+testInFolder(
+  "a service is restarted for content that has changed, whatever a clock says, and for no other reason",
+  async ({ folder }) => {
+    const [conf, gone] = [`${folder}/app.conf`, `${folder}/gone`];
+    const marker = `${folder}/markers/services/app.service`;
+    await Deno.writeTextFile(`${folder}/unit`, propertiesOf(RUNNING));
+    await Deno.writeTextFile(conf, "one");
+    const restarts = async (...restartWith: string[]) => {
+      const machine = new Machine(folder);
+      const { outcome } = await ensure(service("app", { restartWith }), machine);
+      // One look at what there is where there is nothing to do.
+      if (outcome === "unchanged") assertEquals([machine.reads.length, machine.writes.length], [1, 0]);
+      return (await machine.jobs()).length;
+    };
+    assertEquals([await restarts(conf), await restarts(conf)], [1, 0], "nobody knows what it has read");
+
+    // The clock was ahead, and was set right.
+    await Deno.utime(marker, new Date("2100-01-01"), new Date("2100-01-01"));
+    await Deno.writeTextFile(conf, "two");
+    assertEquals([await restarts(conf), await restarts(conf)], [1, 0], "a change");
+
+    // A backup was restored.
+    await Deno.utime(marker, new Date(0), new Date(0));
+    await Deno.remove(conf);
+    await Deno.writeTextFile(conf, "two");
+    assertEquals(await restarts(conf), 0, "no change");
+
+    assertEquals([await restarts(conf, gone), await restarts(conf, gone)], [1, 0], "what is not there");
+    await Deno.writeTextFile(gone, "");
+    assertEquals([await restarts(conf, gone), await restarts(conf, gone)], [1, 0], "what was not there");
+    await Deno.remove(gone);
+    assertEquals([await restarts(conf, gone), await restarts(conf, gone)], [1, 0], "what is not there any more");
+
+    // As a version of this program before this one has left it.
+    await Deno.writeTextFile(marker, "");
+    assertEquals([await restarts(conf), await restarts(conf)], [1, 0], "an empty note");
+  },
+);
+
+// Check mode would say so, too: what an administrator has tried out by hand is not what runs afterwards.
+testInFolder("a service is restarted for a file that the run only changes back", async ({ folder, mine }) => {
+  const conf = `${folder}/app.conf`;
+  await Deno.writeTextFile(`${folder}/unit`, propertiesOf(RUNNING));
+  const machine = new Machine(folder);
+  const run = async (check: boolean) => {
+    const report = () => {};
+    const engine = new Engine({ container: machine, host: stubHost(), check, report, pause: () => Promise.resolve() });
+    await engine.ensure(file(conf, { content: "one", ...mine }));
+    await engine.ensure(service("app", { restartWith: [conf] }));
+    return engine.results.map(({ outcome }) => outcome);
+  };
+  assertEquals([await run(false), await machine.jobs()], [["changed", "changed"], ["restart"]]);
+  assertEquals([await run(false), await machine.jobs()], [["unchanged", "unchanged"], []]);
+  // And the service was restarted by hand, with this.
+  await Deno.writeTextFile(conf, "two");
+  assertEquals([await run(true), await machine.jobs()], [["would change", "would change"], []]);
+  assertEquals([await run(false), await machine.jobs()], [["changed", "changed"], ["restart"]]);
+  assertEquals([await run(false), await machine.jobs()], [["unchanged", "unchanged"], []]);
 });
 
 Deno.test("what is being started by somebody else is waited for, not started anew", async () => {
@@ -171,7 +276,7 @@ Deno.test("what is being started by somebody else is waited for, not started ane
 Deno.test("a unit that is unknown, masked, broken or cannot be enabled is refused with what to do", async () => {
   const refused: [Record<string, string>, string][] = [
     [UNKNOWN, "systemd knows no such unit"],
-    [{ ...UNKNOWN, LoadState: "masked", UnitFileState: "masked" }, "somebody has masked it"],
+    [{ ...UNKNOWN, LoadState: "masked", UnitFileState: "masked" }, "it is masked"],
     [{ ...UNKNOWN, LoadState: "bad-setting" }, "systemd cannot load it: bad-setting"],
     [{ ...RUNNING, UnitFileState: "static" }, "it is static"],
   ];

@@ -1,5 +1,5 @@
 /**
- * Snapshots of the container, which the fleet's templates end with.
+ * Snapshots of the container, with which the setup of a template ends.
  *
  * @module
  */
@@ -10,27 +10,37 @@ import { isLocked, type PctResult } from "../container/pct.ts";
 import { stoppedMarker } from "../host/paths.ts";
 import { sh } from "../shell.ts";
 import { type Duration, milliseconds } from "../time.ts";
-import { waitUntil } from "./support/poll.ts";
+import { type Poll, pollUntil } from "./support/poll.ts";
 
 /** How a snapshot is taken. */
 export interface SnapshotSpec {
-  /** What `pct listsnapshot` shows beside the name. */
+  /** The description that `pct listsnapshot` shows. Default: none. */
   readonly description?: string;
-  /** How long each of stopping, taking the snapshot, starting and getting ready may take. Default: 10 minutes. */
+  /**
+   * How long each of these may take: the shutdown, the snapshot, the start, and until the container is ready. Default:
+   * 10 minutes.
+   */
   readonly within?: Duration;
 }
 
+/** How long a shutdown may take at most before the container is stopped by force. */
+const MAX_SHUTDOWN_MS = 120_000;
+/** The longest time between two attempts while the container is locked. */
+const LOCK_PAUSE = "5s";
+/** How long one look at systemd may take. */
+const READY_TIMEOUT = "30s";
+
 /**
- * A snapshot of this name is there, taken once: the container is shut down, the snapshot taken, the container started and waited
- * for. A snapshot that Proxmox refuses fails the step, and the container is started again. A lock, such as a backup's, is waited
- * for. A run that is cut off in between leaves a note on the host, by which the next one starts the container again. A snapshot that
- * Proxmox has not finished to take or to remove is an error.
+ * A snapshot with this name exists. It is taken only once: the container is shut down, the snapshot is taken, and the
+ * container is started and waited for. If Proxmox refuses the snapshot, the step fails and the container is started
+ * again. A lock on the container, for instance of a backup, is waited for. A run that is interrupted in between leaves
+ * a note on the host, by which the next run starts the container again. A snapshot that Proxmox has not finished taking
+ * or removing is an error.
  *
- * Names as Proxmox has them: a letter, then letters, digits, `_` and `-`, 2 to 40 characters, not `current` and not `vzdump`.
+ * Names are those that Proxmox accepts: a letter, then letters, digits, `_` and `-`, 2 to 40 characters, and neither
+ * `current` nor `vzdump`.
  *
  * Throws a `TypeError` for any other name.
- *
- * Requirements, section 2: "Making host-level configurations specific to this container".
  *
  * @example
  * ```ts
@@ -48,33 +58,41 @@ export function snapshot(name: string, spec: SnapshotSpec = {}): Step {
     title: `snapshot ${name}`,
     probe: (at) => isTaken(at, name),
     diff: (taken) => taken ? [] : [{ what: "snapshot", to: name }],
-    async apply(at) {
-      const marker = stoppedMarker(at.container.ctid);
-      // The note comes first: from here on, whoever finds the container stopped knows that it was this program.
-      await at.host.writeFile(marker, `stopped for the snapshot "${name}"\n`, 0o644);
-      let failure: unknown;
-      try {
-        await stop(at, within);
-        const description = spec.description === undefined ? [] : ["--description", spec.description];
-        await persist(at, "snapshot", [name, ...description], within);
-      } catch (error) {
-        failure = error;
-      }
-      try {
-        await start(at, within);
-        await at.host.removeFile(marker);
-      } catch (error) {
-        if (failure === undefined || !(error instanceof Failure)) throw error;
-        throw new Failure(error.exitCode, `${error.message}; before that: ${messageOf(failure)}`, { cause: failure });
-      }
-      if (failure !== undefined) throw failure;
-    },
+    apply: (at) => takeWhileStopped(at, name, spec.description, within),
   } satisfies Step<boolean>;
 }
 
+/** Stops the container, takes the snapshot, and starts the container again, even if something has failed before. */
+async function takeWhileStopped(
+  at: Writing,
+  name: string,
+  description: string | undefined,
+  within: number,
+): Promise<void> {
+  const marker = stoppedMarker(at.container.ctid);
+  // The note comes first: from now on, whoever finds the container stopped knows that it was this program.
+  await at.host.writeFile(marker, `stopped for the snapshot "${name}"\n`, 0o644);
+  let failure: unknown;
+  try {
+    await stop(at, within);
+    await pct(at, "snapshot", [name, ...(description === undefined ? [] : ["--description", description])], within);
+  } catch (error) {
+    failure = error;
+  }
+  try {
+    await start(at, within);
+    await at.host.removeFile(marker);
+  } catch (error) {
+    if (failure === undefined || !(error instanceof Failure)) throw error;
+    throw new Failure(error.exitCode, `${error.message}; before that: ${messageOf(failure)}`, { cause: failure });
+  }
+  if (failure !== undefined) throw failure;
+}
+
 /**
- * Whether there is a snapshot of this name, from the container's configuration: where Proxmox keeps them, and a file that takes no
- * process of `pct` to read. One that is being taken or removed stands there too, and for ever what a power failure has left of one.
+ * Whether there is a snapshot with this name. Proxmox keeps snapshots in the container's configuration, a file that can
+ * be read without starting `pct`. It also lists those that are being taken or removed, and what a power failure has
+ * left of one.
  */
 async function isTaken({ host, container: { ctid } }: Reading, name: string): Promise<boolean> {
   const path = `/etc/pve/lxc/${ctid}.conf`;
@@ -82,59 +100,64 @@ async function isTaken({ host, container: { ctid } }: Reading, name: string): Pr
   if (config === undefined) {
     throw new Failure(ExitCode.Step, `Cannot look for the snapshot "${name}" as there is no "${path}"`);
   }
-  const part = config.split(/^(?=\[)/m).find((part) => part.startsWith(`[${name}]\n`));
-  const state = part && /^snapstate: (\S+)$/m.exec(part)?.[1];
-  if (state === undefined) return part !== undefined;
+  const section = config.split(/^(?=\[)/m).find((section) => section.startsWith(`[${name}]\n`));
+  const state = section && /^snapstate: (\S+)$/m.exec(section)?.[1];
+  if (state === undefined) return section !== undefined;
   throw new Failure(
     ExitCode.Step,
-    `The snapshot "${name}" is not whole: Proxmox has it in the state "${state}", as the host may have gone down meanwhile`,
+    `The snapshot "${name}" is incomplete: Proxmox has it in the state "${state}", perhaps because the host went down meanwhile`,
     {
-      hint: "Unless somebody is at it right now, remove it, and run this again: " +
+      hint: "Unless Proxmox is at work on it right now, remove it, and run this again: " +
         `pct delsnapshot ${ctid} ${name} --force`,
     },
   );
 }
 
+async function stop(at: Writing, within: number): Promise<void> {
+  at.progress("shutting down");
+  // A container that does not shut down has to be stopped by force before our own time is up.
+  const seconds = String(Math.ceil(Math.min(within / 2, MAX_SHUTDOWN_MS) / 1000));
+  await pct(at, "shutdown", ["--timeout", seconds, "--forceStop", "1"], within);
+  const stopped: Poll<string> = {
+    subject: "the container to stop",
+    look: () => statusOf(at.host),
+    isDone: (status) => status === "stopped",
+    describe: (status) => `status: ${status}`,
+  };
+  // An HA-managed container is only asked to stop.
+  await pollUntil(at, stopped, await stopped.look(), { within });
+}
+
+/** Starts the container, and waits until it is ready. */
+async function start(at: Writing, within: number): Promise<void> {
+  at.progress("starting");
+  // Also if it still runs: an HA-managed container was only asked to stop, and may do so later unless it is asked to
+  // run.
+  await pct(at, "start", [], within);
+  const ready: Poll<string> = {
+    subject: "the container to be ready",
+    look: () => readinessOf(at),
+    isDone: (state) => state === "ready",
+    describe: (state) => state,
+  };
+  await pollUntil(at, ready, "not asked yet", { within });
+}
+
 async function statusOf(host: Reading["host"]): Promise<string> {
-  const result = await host.pctStatus();
+  const result = await host.containerStatus();
   const status = /^status: (\w+)$/m.exec(result.stdout)?.[1];
-  if (result.code !== 0 || status === undefined) throw failed("status", result);
+  if (result.code !== 0 || status === undefined) throw failureOfPct("status", result);
   return status;
 }
 
-async function stop(at: Writing, within: number): Promise<void> {
-  at.progress("shutting down");
-  // What does not end when it is asked has to be forced before our own time is up.
-  const seconds = String(Math.ceil(Math.min(within / 2, 120_000) / 1000));
-  await persist(at, "shutdown", ["--timeout", seconds, "--forceStop", "1"], within);
-  // An HA-managed container is only asked to stop.
-  await waitUntil(at, "the container to stop", await statusOf(at.host), {
-    look: () => statusOf(at.host),
-    done: (status) => status === "stopped",
-    seen: (status) => `status: ${status}`,
-  }, { within });
-}
-
-/** Starts the container, and waits until it can be worked with. */
-async function start(at: Writing, within: number): Promise<void> {
-  at.progress("starting");
-  // Also where it runs: an HA-managed container was only asked to stop, and may do so later unless it is asked to run.
-  await persist(at, "start", [], within);
-  await waitUntil(at, "the container to be ready", "not asked yet", {
-    look: () => readiness(at),
-    done: (state) => state === "ready",
-    seen: (state) => state,
-  }, { within });
-}
-
-/** `pct start` returns long before services and network are up. */
-async function readiness({ container }: Reading): Promise<string> {
+/** Whether the container is ready: `pct start` returns long before services and network are up. */
+async function readinessOf({ container }: Reading): Promise<string> {
   try {
     const { text } = await container.read(
       sh`command -v systemctl >/dev/null || exit 0; systemctl is-system-running 2>&1`,
-      { codes: "any", timeout: "30s" },
+      { codes: "any", timeout: READY_TIMEOUT },
     );
-    // It is there before it can be asked.
+    // systemd takes a moment until it answers.
     return /^(?:initializing|starting|unknown|failed to connect)/i.test(text) ? `systemd: ${text}` : "ready";
   } catch (error) {
     if (!(error instanceof SessionLost)) throw error;
@@ -142,30 +165,30 @@ async function readiness({ container }: Reading): Promise<string> {
   }
 }
 
-/** Runs a `pct` that takes the container's locks, again and again while somebody else has them. */
-async function persist(
+/** Runs a `pct` command that needs the container's lock, and runs it again while somebody else holds the lock. */
+async function pct(
   at: Writing,
-  subcommand: Parameters<Writing["host"]["pctWrite"]>[0],
+  subcommand: Parameters<Writing["host"]["changeContainer"]>[0],
   args: readonly string[],
   within: number,
 ): Promise<void> {
-  const run = () => at.host.pctWrite(subcommand, args, within);
-  const locked = ({ code, stderr }: PctResult) => code !== 0 && isLocked(stderr);
-  let last = await run();
-  await waitUntil(at, `the lock of the container, for "pct ${subcommand}"`, last, {
-    look: async () => last = await run(),
-    done: (result) => !locked(result),
-    seen: ({ stderr }) => stderr.trim(),
-    // To turn away from a `pct` that works would be to start the next one beside it.
-    lastLook: within,
-  }, { within, interval: "5s" });
+  let last = await at.host.changeContainer(subcommand, args, within);
+  const unlocked: Poll<PctResult> = {
+    subject: `the lock of the container, for "pct ${subcommand}"`,
+    look: async () => last = await at.host.changeContainer(subcommand, args, within),
+    isDone: ({ code, stderr }) => code === 0 || !isLocked(stderr),
+    describe: ({ stderr }) => stderr.trim(),
+    // To give up on a `pct` that is at work would mean to start the next one beside it.
+    maxLastLookMs: within,
+  };
+  await pollUntil(at, unlocked, last, { within, interval: LOCK_PAUSE });
   if (last.code === 0) return;
-  // What is so already is no failure.
+  // A container that already runs, or is already stopped, is no failure.
   if (/already running|not running/.test(last.stderr) && subcommand !== "snapshot") return;
-  throw failed(subcommand, last);
+  throw failureOfPct(subcommand, last);
 }
 
-function failed(subcommand: string, { code, stdout, stderr }: PctResult): Failure {
+function failureOfPct(subcommand: string, { code, stdout, stderr }: PctResult): Failure {
   const said = (stderr || stdout).trim();
   return code === undefined
     ? new Failure(ExitCode.Timeout, `"pct ${subcommand}" did not end in time; it was left to itself`, {

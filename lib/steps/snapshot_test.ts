@@ -7,7 +7,10 @@ import type { Host } from "../host/host.ts";
 import type { PctResult } from "../container/pct.ts";
 import { snapshot } from "./snapshot.ts";
 
-/** A container in Proxmox, as `pct` and its configuration show it. `refusals` are what the next calls of a subcommand answer. */
+/**
+ * A container in Proxmox, as `pct` and its configuration show it. `refusals` are what the next calls of a subcommand
+ * answer.
+ */
 function proxmox(names: string[], refusals: Record<string, (string | undefined)[]> = {}) {
   const calls: string[] = [];
   const files = new Set<string>();
@@ -15,8 +18,8 @@ function proxmox(names: string[], refusals: Record<string, (string | undefined)[
   const result = (code: number, stdout = "", stderr = ""): Promise<PctResult> =>
     Promise.resolve({ code, stdout, stderr });
   const host: Partial<Host> = {
-    pctStatus: () => result(0, `status: ${state.running ? "running" : "stopped"}\n`),
-    pctWrite(subcommand, args) {
+    containerStatus: () => result(0, `status: ${state.running ? "running" : "stopped"}\n`),
+    changeContainer(subcommand, args) {
       calls.push([subcommand, ...args].join(" "));
       const refusal = refusals[subcommand]?.shift();
       if (refusal !== undefined) return result(255, "", `${refusal}\n`);
@@ -54,8 +57,8 @@ Deno.test("a snapshot that is not whole is none, and the step says what to do", 
     state.config = parts("snapstate: prepare\n");
     const error = await assertRejects(() => ensure(snapshot("base"), ready(), { host, check }), StepFailed);
     assertEquals([error.message, error.hint], [
-      'The snapshot "base" is not whole: Proxmox has it in the state "prepare", as the host may have gone down meanwhile',
-      "Unless somebody is at it right now, remove it, and run this again: pct delsnapshot 901 base --force",
+      'The snapshot "base" is incomplete: Proxmox has it in the state "prepare", perhaps because the host went down meanwhile',
+      "Unless Proxmox is at work on it right now, remove it, and run this again: pct delsnapshot 901 base --force",
     ]);
   }
   assertEquals(calls, []);
@@ -85,7 +88,6 @@ Deno.test("a snapshot is taken of the stopped container, which is started again"
   assertEquals([state.running, files.size], [true, 0]);
 });
 
-// phoenix.md: `grep -q name` for "exists" also matches `name-old`.
 Deno.test("a snapshot of this very name counts, none that contains it", async () => {
   assertEquals((await ensure(snapshot("base"), ready(), { host: proxmox(["one", "base"]).host })).outcome, "unchanged");
   assertEquals(
@@ -114,22 +116,22 @@ Deno.test("where the container then does not start, both failures are told, and 
   assertEquals(files.size, 1);
 });
 
-// pct.md: for an HA-managed container, start and shutdown exit 0 at once, and something else does them later.
+// For an HA-managed container, start and shutdown exit 0 at once, and something else does them later.
 Deno.test("a stop that was only queued is waited for, and taken back where it does not come", async () => {
   const queue = (stops: boolean) => {
     const { host, calls, state, names } = proxmox([]);
     let looks = 0;
-    const pctWrite: Host["pctWrite"] = (subcommand, args, timeout) => {
-      if (subcommand === "snapshot") return host.pctWrite!(subcommand, args, timeout);
+    const changeContainer: Host["changeContainer"] = (subcommand, args, timeout) => {
+      if (subcommand === "snapshot") return host.changeContainer!(subcommand, args, timeout);
       calls.push(subcommand);
       if (subcommand === "start") state.running = true;
       return Promise.resolve({ code: 0, stdout: `Requesting HA ${subcommand} for CT 901\n`, stderr: "" });
     };
-    const pctStatus = () => {
+    const containerStatus = () => {
       if (stops && ++looks === 3) state.running = false;
-      return host.pctStatus!();
+      return host.containerStatus!();
     };
-    return { host: { ...host, pctStatus, pctWrite }, calls, state, names };
+    return { host: { ...host, containerStatus, changeContainer }, calls, state, names };
   };
   const later = queue(true);
   assertEquals((await ensure(snapshot("base"), ready(), { host: later.host })).outcome, "changed");
@@ -145,12 +147,12 @@ Deno.test("a stop that was only queued is waited for, and taken back where it do
   );
   assertEquals([error.exitCode, error.message], [
     5,
-    "Waited 2.0 s for the container to stop in vain; seen last: status: running",
+    "Timed out after 2.0 s waiting for the container to stop; last seen: status: running",
   ]);
   assertEquals(never.calls, ["note", "shutdown", "start", "no note"]);
 });
 
-// pct.md, trap 17: locks are waited for, never taken away.
+// Never taken away.
 Deno.test("a lock is waited for", async () => {
   const { host, calls } = proxmox([], {
     shutdown: ["CT is locked (backup)", "can't lock file '/run/lock/lxc/pve-config-901.lock' - got timeout"],

@@ -9,50 +9,47 @@ import type { Reading, Step, Writing } from "../step.ts";
 import { ExitCode, Failure } from "../errors.ts";
 import type { Difference } from "../events.ts";
 import { type Script, sh } from "../shell.ts";
-import { remove } from "./absent.ts";
-import { attributeDifferences, requireHostFile } from "./file.ts";
-import { requireMode, requireOwner, requirePath, requireRemovable } from "./support/path.ts";
 import {
+  attributeDifferences,
   type Attributes,
-  formatBytes,
-  type Parcel,
-  sendAll,
-  type Source,
-  sourceOfHostFile,
-  timeFor,
-} from "./support/transfer.ts";
+  type FoundAttributes,
+  requireMode,
+  requireOwner,
+} from "./support/attributes.ts";
+import { requirePath, requireRemovable } from "./support/path.ts";
+import { remove } from "./support/remove.ts";
+import { requireHostFile, type Source, sourceOfHostFile } from "./support/source.ts";
+import { type FileToSend, formatBytes, sendAll, sizeDifference, timeFor } from "./support/transfer.ts";
 
-/** What a folder has to be. */
+/** A folder that is a copy of one on the host. */
 export interface TreeSpec {
-  /** The folder on the host that it is a copy of. The setup declares it: `reads: ["/path"]`. */
+  /** The folder on the host. The setup declares it: `reads: ["/path"]`. */
   readonly from: string;
   /** The owner of all that is copied, by name or number. Default: `root`. */
   readonly owner?: string | number;
   /** The group of all that is copied, by name or number. Default: `root`. */
   readonly group?: string | number;
-  /** The permissions of each file. Default: `0o755` for what its owner may execute on the host, `0o644` for the rest. */
+  /** The permissions of each file. Default: `0o755` if its owner may execute it on the host, else `0o644`. */
   readonly fileMode?: number;
   /** The permissions of each folder. Default: `0o755`. */
   readonly directoryMode?: number;
-  /** Whether what is not on the host goes. Default: false. */
+  /** Whether to remove what is not on the host. Default: false. */
   readonly remove?: boolean;
 }
 
-/** A file or folder that has to be there. */
+/** A file or folder that should be there. */
 interface Entry {
-  /** Relative to the tree: `.`, `a`, `a/b`. */
+  /** Relative to the folder: `.`, `a`, `a/b`. */
   readonly path: string;
   readonly attributes: Attributes;
-  /** The content; missing for a folder. */
+  /** The content; `undefined` for a folder. */
   readonly source: Source | undefined;
 }
 
 /** A file or folder that is there. */
-interface Found {
+interface Found extends FoundAttributes {
   readonly size: number;
-  readonly mode: string;
-  readonly owner: readonly [string, string];
-  readonly group: readonly [string, string];
+  /** `undefined` for a folder. */
   readonly sha256: string | undefined;
 }
 
@@ -60,24 +57,25 @@ interface Found {
 interface TreeState {
   readonly entries: readonly Entry[];
   readonly found: ReadonlyMap<string, Found>;
-  /** What is there and not on the host; of a folder that goes, only the folder itself. */
+  /** What is there and not on the host, if it is to be removed; of a folder, only the folder itself. */
   readonly extra: readonly string[];
 }
 
-/** How many differences are told one by one. */
-const TOLD = 40;
+/** How many differences are reported one by one. */
+const MAX_DIFFERENCES = 40;
+/** How long the comparison may take, in addition to the time for the size of the files. */
+const LOOK_TIMEOUT_MS = 60_000;
 
 /**
- * The files and folders of a folder on the host are there, with equal content and these owners and modes. Each file appears whole or
- * not at all, like {@linkcode file}'s; equal content is not sent. What else is there stays, or goes with `remove: true`.
+ * All files and folders of a folder on the host are there, with the same content and with these owners and modes. Each
+ * file appears complete or not at all, as with {@linkcode file}; equal content is not sent. Anything else in the folder
+ * is kept, or removed with `remove: true`.
  *
- * An error: a symbolic link or anything else on the host that is neither file nor folder, a name with a line break or other control
- * character or that ends in `.phoenix_setup`, and inside, something else where a folder or file has to be (a symbolic link in place
- * of a file is replaced).
+ * It is an error if the folder on the host contains a symbolic link or anything else that is neither a file nor a
+ * folder, or a name with a control character or that ends with `.phoenix_setup`. It is also an error if something else
+ * is in the place of a folder or file inside; only a symbolic link in place of a file is replaced.
  *
  * Throws a `TypeError` as {@linkcode file} does, and with `remove` for a folder of the system such as `/usr/lib`.
- *
- * Requirements, section 2: "Copying files".
  *
  * @example
  * ```ts
@@ -91,56 +89,63 @@ export function tree(path: string, spec: TreeSpec): Step {
   requirePath(from, `copy to "${path}" from`);
   for (const mode of [fileMode ?? 0, directoryMode]) requireMode(mode, path);
   for (const one of [owner, group]) requireOwner(one, path);
-
+  const attributesFor = (mode: number | undefined): Attributes => ({
+    owner: String(owner),
+    group: String(group),
+    mode: (mode === undefined ? directoryMode : fileMode ?? ((mode & 0o100) === 0 ? 0o644 : 0o755)).toString(8),
+  });
   return {
     title: `folder ${path}`,
 
     async probe(at) {
-      const entries = await list(at, from, (mode) => ({
-        owner: String(owner),
-        group: String(group),
-        mode: (mode === undefined ? directoryMode : fileMode ?? ((mode & 0o100) === 0 ? 0o644 : 0o755)).toString(8),
-      }));
+      const entries = await list(at, from, attributesFor);
       return { entries, ...await look(at.container, path, entries, spec.remove ?? false) };
     },
 
-    diff({ entries, found, extra }) {
-      const differences = entries.flatMap((entry) => differencesOf(entry, found.get(entry.path)));
-      differences.push(...extra.map((name) => ({ what: name, from: "not on the host" })));
-      const more = differences.length - TOLD;
-      return more <= 1 ? differences : [...differences.slice(0, TOLD), { what: `and ${more} more differences` }];
+    diff(state) {
+      const differences = state.entries.flatMap((entry) => differencesOf(entry, state));
+      differences.push(...state.extra.map((name) => ({ what: name, from: "not on the host" })));
+      const more = differences.length - MAX_DIFFERENCES;
+      return more <= 1
+        ? differences
+        : [...differences.slice(0, MAX_DIFFERENCES), { what: `and ${more} more differences` }];
     },
 
-    async apply(at, { entries, found, extra }) {
-      const differing = entries.filter((entry) => differencesOf(entry, found.get(entry.path)).length > 0);
-      const isDue = (entry: Entry): entry is Entry & Parcel => isOther(entry, found);
-      const files = differing.filter(isDue);
-      // A folder can only be made after the one that it is in, and that is how they are listed.
-      await each(at, path, differing.filter(({ source }) => source === undefined), sh`mkdir -p`);
-      await sendAll(at, path, files);
-      await each(at, path, differing.filter((entry) => entry.source !== undefined && !isDue(entry)));
-      if (extra.length > 0) await remove(at.container, path, extra);
-    },
+    apply: (at, state) => apply(at, path, state),
 
-    changes({ entries, found, extra }) {
-      const differing = entries.filter((entry) => differencesOf(entry, found.get(entry.path)).length > 0);
-      return [
-        ...differing.map((entry) => ({
-          path: entry.path === "." ? path : `${path}/${entry.path}`,
-          content: isOther(entry, found),
-        })),
-        ...extra.map((name) => ({ path: `${path}/${name}`, content: true, goes: true as const })),
-      ];
-    },
+    changes: (state) => [
+      ...differing(state).map((entry) => ({
+        path: entry.path === "." ? path : `${path}/${entry.path}`,
+        content: isToBeSent(entry, state),
+      })),
+      ...state.extra.map((name) => ({ path: `${path}/${name}`, content: true, goes: true as const })),
+    ],
   } satisfies Step<TreeState>;
 }
 
-/** Whether a file has to be sent. */
-function isOther({ path, source }: Entry, found: ReadonlyMap<string, Found>): boolean {
-  return source !== undefined && found.get(path)?.sha256 !== source.sha256;
+async function apply(at: Writing, path: string, state: TreeState): Promise<void> {
+  const entries = differing(state);
+  const folders = entries.filter(({ source }) => source === undefined);
+  const files = entries.filter((entry) => isToBeSent(entry, state));
+  const others = entries.filter((entry) => entry.source !== undefined && !isToBeSent(entry, state));
+  // Each folder is listed, and so created, after the one that contains it.
+  await setEach(at, path, folders, sh`mkdir -p`);
+  await sendAll(at, path, files);
+  await setEach(at, path, others);
+  if (state.extra.length > 0) await remove(at.container, path, state.extra);
 }
 
-/** What is in a folder on the host, each folder before what is in it, in the order of the names. */
+/** The entries that are not as they should be. */
+function differing(state: TreeState): Entry[] {
+  return state.entries.filter((entry) => differencesOf(entry, state).length > 0);
+}
+
+/** Whether an entry is a file whose content has to be sent. */
+function isToBeSent(entry: Entry, { found }: Pick<TreeState, "found">): entry is Entry & FileToSend {
+  return entry.source !== undefined && found.get(entry.path)?.sha256 !== entry.source.sha256;
+}
+
+/** All that is in a folder on the host, by name, each folder before its content. */
 async function list(
   at: Reading,
   from: string,
@@ -155,13 +160,7 @@ async function list(
   for (const { name, kind } of children) {
     const original = `${from}/${name}`;
     const inside = path === "." ? name : `${path}/${name}`;
-    // deno-lint-ignore no-control-regex -- these are what is looked for
-    if (/[\0-\x1f\x7f]/.test(name)) {
-      throw new Failure(ExitCode.Step, `Cannot copy ${JSON.stringify(original)} as its name has a control character`);
-    }
-    if (name.endsWith(".phoenix_setup")) {
-      throw new Failure(ExitCode.Step, `Cannot copy "${original}" as files on their way have names like that`);
-    }
+    requireCopyable(name, original);
     if (kind === "folder") {
       entries.push(...await list(at, original, attributesFor, inside));
     } else if (kind === "file") {
@@ -177,7 +176,17 @@ async function list(
   return entries;
 }
 
-/** Looks at all entries at once, and with `all` at what else is there. */
+function requireCopyable(name: string, path: string): void {
+  // deno-lint-ignore no-control-regex -- these are what is looked for
+  if (/[\0-\x1f\x7f]/.test(name)) {
+    throw new Failure(ExitCode.Step, `Cannot copy ${JSON.stringify(path)} as its name has a control character`);
+  }
+  if (name.endsWith(".phoenix_setup")) {
+    throw new Failure(ExitCode.Step, `Cannot copy "${path}" as files on their way have names like that`);
+  }
+}
+
+/** Compares all entries with what is inside, in one command; with `all`, also finds what else is there. */
 async function look(
   container: ContainerReader,
   path: string,
@@ -185,9 +194,25 @@ async function look(
   all: boolean,
 ): Promise<Pick<TreeState, "found" | "extra">> {
   const size = entries.reduce((sum, { source }) => sum + (source?.size ?? 0), 0);
+  const { stdout } = await container.read(lookScript(path, all), {
+    stdin: listOf(entries),
+    timeout: timeFor(LOOK_TIMEOUT_MS, size),
+  });
+  const [kind = "", stats = "", hashes = "", ...names] = new TextDecoder().decode(stdout).split("\0");
+  if (kind === "nothing\n") return { found: new Map(), extra: [] };
+  if (kind !== "folder") throw inTheWay(path, kind.trim());
+  const wanted = new Map(entries.map((entry) => [entry.path, entry]));
+  return { found: foundIn(path, stats, hashes, wanted), extra: extraIn(names.slice(0, -1), wanted) };
+}
+
+/**
+ * A script that prints four parts, each ended by a NUL character: whether there is such a folder, what `stat` prints
+ * for each path on stdin that exists, the hash of each regular file among them, and with `all` the paths of everything
+ * that is there.
+ */
+function lookScript(path: string, all: boolean): Script {
   // Only regular files are hashed: a pipe or a device would never end.
-  const { stdout } = await container.read(
-    sh`p=${path}
+  return sh`p=${path}
 if [ -L "$p" ]; then echo a symbolic link; exit
 elif [ ! -e "$p" ]; then echo nothing; exit
 elif [ ! -d "$p" ]; then echo no folder; exit; fi
@@ -198,16 +223,18 @@ printf '%s\n' "$l" | while IFS= read -r f; do
   [ -L "$f" ] || [ ! -f "$f" ] || printf '%s\0' "$f"
 done | xargs -0 -r sha256sum || exit
 printf '\0'
-${all ? sh`find . -mindepth 1 -print0` : sh`:`}`,
-    { stdin: listOf(entries), timeout: timeFor(60_000, size) },
-  );
-  const [kind = "", stats = "", hashes = "", ...names] = new TextDecoder().decode(stdout).split("\0");
-  const found = new Map<string, Found>();
-  if (kind === "nothing\n") return { found, extra: [] };
-  if (kind !== "folder") throw inTheWay(path, kind.trim());
+${all ? sh`find . -mindepth 1 -print0` : sh`:`}`;
+}
 
-  const wanted = new Map(entries.map((entry) => [entry.path, entry]));
-  // A line for each regular file, in their order; names are not looked at since `sha256sum` escapes them its own way.
+/** The wanted entries that are there. Throws a {@linkcode Failure} if something else is in the place of one. */
+function foundIn(
+  path: string,
+  stats: string,
+  hashes: string,
+  wanted: ReadonlyMap<string, Entry>,
+): ReadonlyMap<string, Found> {
+  const found = new Map<string, Found>();
+  // One line for each regular file, in the same order; names are ignored since `sha256sum` escapes some of them.
   const hash = hashes.matchAll(/^\\?([0-9a-f]{64}) /gm);
   for (const line of stats.split("\n").slice(0, -1)) {
     const [mode = "", bytes, uid = "", user = "", gid = "", group = "", ...rest] = line.split(" ");
@@ -228,13 +255,18 @@ ${all ? sh`find . -mindepth 1 -print0` : sh`:`}`,
       sha256,
     });
   }
-  const extra = names.slice(0, -1).map((name) => name.replace(/^\.\//, "")).filter((name) => !wanted.has(name));
-  const gone = new Set(extra);
-  return { found, extra: extra.filter((name) => !gone.has(name.slice(0, name.lastIndexOf("/")))).sort() };
+  return found;
 }
 
-/** Makes these entries, where `make` says how, and gives them their owner and mode. */
-async function each(at: Writing, path: string, entries: readonly Entry[], make?: Script): Promise<void> {
+/** What is there and not wanted; of a folder, only the folder itself. */
+function extraIn(paths: readonly string[], wanted: ReadonlyMap<string, Entry>): string[] {
+  const extra = paths.map((path) => path.replace(/^\.\//, "")).filter((path) => !wanted.has(path));
+  const all = new Set(extra);
+  return extra.filter((path) => !all.has(path.slice(0, path.lastIndexOf("/")))).sort();
+}
+
+/** Gives these entries their owner and mode, after `make` has made them, if it is stated. */
+async function setEach(at: Writing, path: string, entries: readonly Entry[], make?: Script): Promise<void> {
   for (const [mode, group] of Map.groupBy(entries, ({ attributes }) => attributes.mode)) {
     const { owner, group: ownersGroup } = group[0]!.attributes;
     await at.container.write(
@@ -246,23 +278,20 @@ ${make === undefined ? sh`:` : sh`each ${make}`} && each chown -h ${`${owner}:${
   }
 }
 
-/** The paths of entries for a command inside, a line each. None begins with a hyphen. */
+/** The paths of entries for a command inside, one per line. None begins with a hyphen. */
 function listOf(entries: readonly Entry[]): string {
   return entries.map(({ path }) => path === "." ? ".\n" : `./${path}\n`).join("");
 }
 
-function differencesOf({ path, attributes, source }: Entry, found: Found | undefined): Difference[] {
+function differencesOf({ path, attributes, source }: Entry, state: Pick<TreeState, "found">): Difference[] {
   const what = path === "." ? "folder" : path;
+  const found = state.found.get(path);
   if (found === undefined) {
     return [{ what, to: `${source === undefined ? "folder" : formatBytes(source.size)}, mode ${attributes.mode}` }];
   }
   const differences = attributeDifferences(found, attributes, ` of ${what}`);
   if (source === undefined || found.sha256 === source.sha256) return differences;
-  const [from, to] = [formatBytes(found.size), formatBytes(source.size)];
-  return [
-    from === to ? { what: `content of ${what}`, to: `other ${to}` } : { what: `content of ${what}`, from, to },
-    ...differences,
-  ];
+  return [sizeDifference(`content of ${what}`, found.size, source.size), ...differences];
 }
 
 function inTheWay(path: string, found: string): Failure {

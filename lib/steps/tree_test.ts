@@ -42,7 +42,7 @@ const right = {
   "/large": `644 ${"x".repeat(100_000)}`,
 };
 
-// Requirements, section 2: "Copying files", and section 1: idempotency. All files are looked at in one go.
+// All files are looked at in one go.
 testInFolder("a folder is copied, and left alone the next time", async ({ folder, mine }) => {
   const path = `${folder}/in the/container`;
   const step = () => tree(path, { from: "/src", ...mine });
@@ -115,7 +115,8 @@ class LossyShell extends LocalShell {
   }
 }
 
-// A folder can have hundreds of files of a few bytes each: not a frame for each of them, and nothing in part all the same.
+// A folder can have hundreds of files of a few bytes each: not a frame for each of them, and nothing in part all the
+// same.
 testInFolder("small files go together, as many as fit into a frame", async ({ folder, mine }) => {
   const path = `${folder}/app`;
   const content = (i: number) => `${"\0\n\\x".repeat(i)}${i}`;
@@ -157,7 +158,7 @@ testInFolder("what does not arrive whole is not put in place", async ({ folder, 
   const step = () => tree(folder, { from: "/src", directoryMode: 0o700, ...mine });
   const options = { host: hostFiles({ "/src/a": "new", "/src/b": "more" }) };
   const error = await assertRejects(() => ensure(step(), new LossyShell(), options), StepFailed);
-  assertEquals(error.message, `Cannot write 2 files in "${folder}"; none of it is written in part`);
+  assertEquals(error.message, `Cannot write 2 files in "${folder}"; none of them was written in part`);
   assertEquals(await contentOf(folder), { "/a": "644 old" });
   // What a killed run left behind goes with the next one.
   for (const name of [".phoenix_setup", ".a.phoenix_setup"]) await Deno.writeTextFile(`${folder}/${name}`, "part");

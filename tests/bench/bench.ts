@@ -9,15 +9,16 @@ import type { Report } from "./report.ts";
 
 /** What a section works with. */
 export interface Bench {
+  /** Where the figures go. */
   readonly report: Report;
-  /** How often is measured what has a target. */
+  /** How often a figure that has a target is measured. */
   readonly runs: number;
-  /** How often is measured what takes long and is context only. */
+  /** How often a figure without a target, which takes long, is measured. */
   readonly few: number;
   /** A folder for its files. */
   readonly work: string;
   /** A host that all sections share, which each leaves as it was. */
   readonly host: BenchHost;
-  /** Says what is being measured. */
+  /** Tells the person who waits what is being measured. */
   say(text: string): void;
 }

@@ -1,5 +1,5 @@
 /**
- * Simulated hosts for the benchmark, and what is run on them.
+ * Hosts for the benchmark, and what is run on them.
  *
  * @module
  */
@@ -10,16 +10,21 @@ import { beginHost, PORTAINER } from "../support/test_host.ts";
 import { timed } from "./measure.ts";
 
 /** The folder of the benchmark, with a slash at its end. */
-export const folder = fileURLToPath(import.meta.resolve("./"));
+export const folder: string = fileURLToPath(import.meta.resolve("./"));
 /** The `pct` of a host. */
 export const PCT = "/usr/sbin/pct";
 
-/** As an administrator's shell has it: `pct exec` takes it along into the container, where the lab's folder for files is not. */
+/**
+ * The environment of an administrator's shell: `pct exec` takes it along into the container, which lacks the lab's
+ * folder for files.
+ */
 const { TMPDIR: _, ...ENVIRONMENT } = Deno.env.toObject();
 
 /** A program on the host. */
 export interface Program {
+  /** The program and its arguments. */
   readonly argv: readonly [string, ...string[]];
+  /** What is added to its environment. */
   readonly env?: Record<string, string>;
 }
 
@@ -65,7 +70,10 @@ docker version`);
     throw new Error(`${[program, ...args].join(" ")} ended with exit code ${code}:\n${stdout}${stderr}`);
   }
 
-  /** The peak memory of a program of one process, in MiB. The kernel keeps the peak, so that it is enough to look now and then. */
+  /**
+   * The peak memory of a program of one process, in MiB. The kernel keeps the peak, so that it is enough to look now
+   * and then.
+   */
   async peak({ argv: [program, ...args], env = {} }: Program): Promise<number> {
     const child = this.host.command(program, args, { env, stdin: "null", stdout: "null", stderr: "null" }).spawn();
     const watch = 'while line=$(grep VmHWM "/proc/$0/status"); do last=$line; sleep 0.05; done; echo "$last"';
@@ -80,6 +88,7 @@ docker version`);
     return (await this.run({ argv: [PCT, "exec", "901", "--", "sh", "-euc", script] })).stdout;
   }
 
+  /** Ends the host. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.close();
   }

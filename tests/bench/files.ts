@@ -1,5 +1,5 @@
 /**
- * A host file into the container.
+ * What it costs to bring a file of the host into the container.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { Bench } from "./bench.ts";
 import { PCT, type Program } from "./bench_host.ts";
 import { interleaved } from "./measure.ts";
 import { buildForms } from "./ours.ts";
-import { transfer } from "./transfer_setup.ts";
+import { transfer } from "./setups/transfer.ts";
 
 const SIZES = { "1 KiB": 1024, "1 MiB": 1024 ** 2, "1 GiB": 1024 ** 3 };
 
@@ -16,7 +16,7 @@ const REMOVE = "rm -f /opt/ours /opt/raw /opt/pushed";
 
 /** Measures files of three sizes, sent by ours, through a bare `pct exec`, and by `pct push`. */
 export async function files({ report, runs, work, host, say }: Bench): Promise<void> {
-  const forms = await buildForms(work, "transfer_setup.ts", transfer);
+  const forms = await buildForms(work, transfer);
   const path = `${work}/file`;
   const ours: Program = { ...forms.script, env: { PHOENIX_BENCH_FILE: path } };
   const raw: Program = {

@@ -4,11 +4,13 @@
  * @module
  */
 
+import { importArguments } from "../../bin/toolchain.ts";
+import { permissionsIn, writeSetup } from "../support/setup_file.ts";
 import { beginHost } from "../support/test_host.ts";
 import type { Bench } from "./bench.ts";
-import { growth } from "./growth_setup.ts";
 import { interleaved, timed } from "./measure.ts";
-import { buildForms, fromSource } from "./ours.ts";
+import { buildForms } from "./ours.ts";
+import { growth, growthOf } from "./setups/growth.ts";
 
 /** Measures runs of 4 to 1,000 steps, of 1 GB of output, and of up to 50 containers at once. */
 export async function growing(bench: Bench): Promise<void> {
@@ -18,7 +20,7 @@ export async function growing(bench: Bench): Promise<void> {
 
 async function moreSteps({ report, runs, work, host, say }: Bench): Promise<void> {
   say("growth: steps");
-  const forms = await buildForms(work, "growth_setup.ts", growth);
+  const forms = await buildForms(work, growth);
   const program = (steps: number, output: Record<string, string> = {}) => ({
     ...forms.script,
     env: { PHOENIX_BENCH_STEPS: `${steps}`, ...output },
@@ -56,23 +58,17 @@ async function moreContainers({ report, few, work, say }: Bench): Promise<void> 
   say("growth: containers");
   const fleet = Array.from({ length: 50 }, (_, i) => ({ ctid: 910 + i, hostname: `member-${i}` }));
   const host = await beginHost(fleet);
-  const [deno, ...options] = (await fromSource("growth_setup.ts", growth)).argv;
-  for (const { ctid, hostname } of fleet) {
-    await Deno.writeTextFile(
-      `${work}/${ctid}.ts`,
-      `import { main, setup } from "${import.meta.resolve("../../lib/mod.ts")}";
-import { growth } from "${import.meta.resolve("./growth_setup.ts")}";
-await main(setup(${ctid}, "${hostname}", growth.needs, growth.perform));
-`,
-    );
-  }
-  const setUp = async ({ ctid }: { ctid: number }) => {
-    const args = [...options.slice(0, -2), `${work}/${ctid}.ts`, `${ctid}`];
-    const { code, stderr } = await host.run(deno, args, { env: { PHOENIX_BENCH_STEPS: "10" } });
-    if (code !== 0) throw new Error(`The setup of container ${ctid} ended with exit code ${code}: ${stderr}`);
+  const imports = await importArguments();
+  const commands = await Promise.all(fleet.map(async ({ ctid, hostname }) => {
+    const setup = await writeSetup(work, growthOf, ctid, hostname);
+    return ["run", "--quiet", ...imports, ...await permissionsIn(setup), setup, `${ctid}`];
+  }));
+  const setUp = async (args: readonly string[]) => {
+    const { code, stderr } = await host.run(Deno.execPath(), args, { env: { PHOENIX_BENCH_STEPS: "10" } });
+    if (code !== 0) throw new Error(`The setup of container ${args.at(-1)} ended with exit code ${code}: ${stderr}`);
   };
   for (const count of [1, 10, 50]) {
-    const values = await interleaved(few, { all: () => timed(() => Promise.all(fleet.slice(0, count).map(setUp))) });
+    const values = await interleaved(few, { all: () => timed(() => Promise.all(commands.slice(0, count).map(setUp))) });
     report.add("containers at once, 10 steps each", `${count}`, values.get("all")!);
   }
   await host.close();

@@ -4,7 +4,7 @@
  * ```sh
  * deno task bench                                      # all, in some six minutes
  * deno task bench --runs 3 --json out.json session     # less of it
- * deno task bench --lab                                # on real LXC containers, as root on Debian, what is not our own start
+ * deno task bench --lab                                # on real LXC containers, as root on Debian
  * ```
  *
  * Nothing here is part of the tests: times say something only on a machine that does nothing else.
@@ -74,7 +74,8 @@ async function bench(args: string[]): Promise<number> {
   };
   if (machine.load > 0.5) console.error(`This machine is busy (load ${machine.load.toFixed(2)}): the times say little`);
   const report = new Report();
-  const work = await Deno.makeTempDir({ dir: "/tmp", prefix: "phoenix_bench_" }); // where the setup that copies a file may read
+  // Below the folder from which the setup that copies a file may read.
+  const work = await Deno.makeTempDir({ dir: "/tmp", prefix: "phoenix_bench_" });
   const started = performance.now();
   const seconds = () => Math.round((performance.now() - started) / 1000);
   const say = (text: string) => console.error(`${`${seconds()} s`.padStart(6)}  ${text}`);

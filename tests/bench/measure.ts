@@ -1,11 +1,12 @@
 /**
- * Measuring: repetitions in turn, and what they come to.
+ * Measurements that are repeated in turn, and their summary.
  *
  * @module
  */
 
-/** What repetitions of one measurement came to. */
+/** The summary of a measurement that was repeated. */
 export interface Summary {
+  /** The value in the middle. */
   readonly median: number;
   /** The lower quartile. */
   readonly lower: number;
@@ -32,8 +33,8 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
 }
 
 /**
- * Measures each of `cases` once, then each a second time, and so on, so that what disturbs the machine disturbs all of them. A case
- * that is `undefined` is left out.
+ * Measures each of `cases` once, then each a second time, and so on, so that what disturbs the machine disturbs all of
+ * them. A case that is `undefined` is left out.
  */
 export async function interleaved(
   runs: number,

@@ -8,29 +8,46 @@ import { summarize } from "./measure.ts";
 
 /** Something measured several times. */
 export interface Figure {
+  /** The part of the benchmark that it belongs to. */
   readonly section: string;
+  /** What was measured, in a few words. */
   readonly what: string;
+  /** The unit of the values. */
   readonly unit: "ms" | "MiB" | "per second";
+  /** One value for each time that it was measured. */
   readonly values: readonly number[];
+  /** What a reader has to know of it. */
   readonly note?: string;
 }
 
 /** Something that is to stay above or below a bound. */
 export interface Target {
+  /** What it is, in a few words. */
   readonly what: string;
+  /** Its value. */
   readonly value: number;
+  /** The unit of value and bound. */
   readonly unit: "" | "s" | "MiB";
+  /** How the value has to compare with the bound. */
   readonly relation: "≤" | "<" | "≥" | "=";
+  /** The bound. */
   readonly bound: number;
 }
 
 /** All that one benchmark found. */
 export class Report {
+  /** What has a target, in the order in which it was noted. */
   readonly targets: Target[] = [];
+  /** What was measured, in that order. */
   readonly figures: Figure[] = [];
 
   /** Notes a figure, and gives its median. */
-  add(section: string, what: string, values: readonly number[], more: Partial<Pick<Figure, "unit" | "note">> = {}) {
+  add(
+    section: string,
+    what: string,
+    values: readonly number[],
+    more: Partial<Pick<Figure, "unit" | "note">> = {},
+  ): number {
     this.figures.push({ section, what, unit: "ms", values, ...more });
     return summarize(values).median;
   }

@@ -1,5 +1,5 @@
 /**
- * Commands of a session.
+ * What commands in a session cost.
  *
  * @module
  */

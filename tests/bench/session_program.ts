@@ -1,5 +1,5 @@
 // Runs on the host: how many framed commands a session gets through in a second, and what the first answer takes.
-import { PctContainer } from "../../lib/container/container.ts";
+import { PctContainer } from "../../lib/container/connection.ts";
 import { Pct } from "../../lib/container/pct.ts";
 import { sh } from "../../lib/shell.ts";
 

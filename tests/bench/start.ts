@@ -9,7 +9,7 @@ import type { Bench } from "./bench.ts";
 import { PCT, type Program } from "./bench_host.ts";
 import { interleaved } from "./measure.ts";
 import { buildForms } from "./ours.ts";
-import { inventory } from "./twenty_steps.ts";
+import { inventory } from "./setups/twenty_steps.ts";
 
 const NAMES: Readonly<Record<string, string>> = {
   empty: "an empty Deno program, to its end",
@@ -22,7 +22,7 @@ const NAMES: Readonly<Record<string, string>> = {
 /** Measures the start of each form, beside that of smaller programs. */
 export async function start({ report, runs, work, host, say }: Bench): Promise<void> {
   say("start-up");
-  const forms = await buildForms(work, "twenty_steps.ts", inventory);
+  const forms = await buildForms(work, inventory);
   const mark = `${work}/mark`;
   // Notes when it was started first, and ends the run: a container that is stopped cannot be set up.
   const pct = `#!/bin/bash -p\n[ -e ${mark} ] || echo "$EPOCHREALTIME" >${mark}\necho 'status: stopped'\n`;

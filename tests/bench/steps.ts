@@ -8,7 +8,7 @@ import type { Bench } from "./bench.ts";
 import { BenchHost, folder, PCT, type Program } from "./bench_host.ts";
 import { timed } from "./measure.ts";
 import { buildForms } from "./ours.ts";
-import { inventory } from "./twenty_steps.ts";
+import { inventory } from "./setups/twenty_steps.ts";
 
 /** How many of the twenty steps have something to change in a first run: the others wait for what these start. */
 const CHANGES = 15;
@@ -29,7 +29,10 @@ const ANSIBLE: Contender = {
   changed: /^changed: /gm,
 };
 
-/** What the steps have made, without what is another each time and the notes that a program keeps for itself. */
+/**
+ * Prints what the steps have made, without what differs each time and without the notes that a program keeps for
+ * itself.
+ */
 const STATE = `
 find /etc /srv /usr/local -xdev ! -path /etc/machine-id ! -path /etc/docker/key.json | LC_ALL=C sort | while read -r p; do
   [ -f "$p" ] && [ ! -L "$p" ] && h=$(sha256sum <"$p") || h=
@@ -41,7 +44,7 @@ cat /run/inventory-*.ready /var/log/inventory.log
 docker container inspect --format '{{.Config.Image}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}
 {{json .HostConfig.PortBindings}} {{.HostConfig.NetworkMode}} {{json .Mounts}}' portainer
 docker network inspect --format '{{.Name}} {{.Driver}}' inventory
-docker volume ls`;
+docker volume ls --quiet`;
 
 /** What is measured on one host by one job: each contender in turn, all at one latency of `pct`. */
 interface Row {
@@ -52,14 +55,17 @@ interface Row {
   /** Whether the floor is measured, too. */
   readonly floor: boolean;
   readonly times: number;
-  /** How many of them go on at once, each on a host of its own: those of which most of the time is that of a `pct` that sleeps. */
+  /**
+   * How many of them go on at once, each on a host of its own: those of which most of the time is that of a `pct` that
+   * sleeps.
+   */
   readonly atOnce: number;
 }
 
 /** Measures the twenty steps, and makes sure with each run that all programs do the same with them. */
 export async function twentySteps({ report, runs, few, work, say }: Bench): Promise<void> {
   say("twenty steps: building");
-  const forms = await buildForms(work, "twenty_steps.ts", inventory);
+  const forms = await buildForms(work, inventory);
   const ours: Contender = { name: "ours", ...(forms.script), changed: /: Step \d+: .*: changed \(/g };
   const ansible = await exists(ANSIBLE.argv[0]) ? [ANSIBLE] : [];
   if (ansible.length === 0) say("Ansible is left out, as it is not here: apt-get install ansible-core");
@@ -181,14 +187,14 @@ class TwentyStepsHosts implements AsyncDisposable {
   }
 }
 
-/** One of them. */
+/** One of these hosts. */
 class TwentyStepsHost {
   /** Whether the programs find nothing to do. */
   #isConverged = false;
 
   constructor(readonly bench: BenchHost, readonly measured: Measured, readonly ours: Contender) {}
 
-  /** Measures one row once. A first run has to change what there is to change, and a run that finds nothing to do, nothing. */
+  /** Measures one row once. A first run has to change what there is to change, and a converged run nothing. */
   async take(row: Row): Promise<void> {
     const { bench, measured } = this;
     if (row.kind === "converged") await this.#converge();
@@ -223,7 +229,10 @@ class TwentyStepsHost {
     await bench.setLatency(0);
   }
 
-  /** Lets each program run that keeps notes of its own of what it has started; Ansible's are those of the bash script. */
+  /**
+   * Runs each program that keeps notes of what it has started, until it finds nothing to do. Ansible uses those of the
+   * bash script.
+   */
   async #converge(): Promise<void> {
     if (this.#isConverged) return;
     for (const contender of [this.ours, BASH]) await this.bench.run(contender);

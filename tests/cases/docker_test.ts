@@ -1,20 +1,21 @@
 /**
- * Docker's steps and those of GPUs on the simulated host: from nothing, from what is right, and from what is wrong.
+ * Docker's steps and those of GPUs: from nothing, from what is right, and from what is wrong.
  *
  * @module
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { imageArchive } from "../hosts/simulated/docker/images.ts";
+import { imageArchive } from "../hosts/simulated/docker/archive.ts";
 import type { KnownImage } from "../hosts/simulated/docker/registry.ts";
+import { emittedBy } from "../support/secrets.ts";
 import { type TestHost, testOnHost, type TestRun, world } from "../support/test_host.ts";
+import * as setups from "./setups/docker.ts";
 
 const DOCKER = "/var/lib/docker";
 
 function app(more: Partial<KnownImage> = {}): KnownImage {
   return {
     created: "2025-09-01T00:00:00Z",
-    size: 10_000_000,
     config: { Env: ["PATH=/bin"], Entrypoint: ["/app"] },
     behaviour: {},
     ...more,
@@ -28,12 +29,11 @@ async function checkAndRun(
   state: string,
 ): Promise<[checked: TestRun, done: TestRun]> {
   const before = await testHost.inside(state);
-  const checked = await testHost.run(setup, ["--check", String(testHost.ctid)]);
+  const checked = await testHost.run(setup, "--check");
   assertEquals(await testHost.inside(state), before);
   return [checked, await testHost.run(setup)];
 }
 
-// Requirements, section 2: "Pulling/Loading Docker Images"; DESIGN 4: secrets.
 testOnHost("an image of a registry that wants a login", async (testHost, t) => {
   const token = "dckr_pat_Gp4!x";
   await Deno.writeTextFile(`${testHost.host.etc}/phoenix_docker_token.conf`, `DOCKER_TOKEN=${token}\n`);
@@ -47,18 +47,16 @@ testOnHost("an image of a registry that wants a login", async (testHost, t) => {
     }
   };
   const title = "image registry.lan:5000/team/app:1";
-  const setup = await testHost.setup(`
-    const token = await secret("Docker token", { file: "/usr/local/phoenix_hypervisor/etc/phoenix_docker_token.conf" });
-    await ensure(docker.image("registry.lan:5000/team/app:1", { login: { username: "phoenix", token } }));`);
+  const setup = await testHost.setup(setups.withLogin);
   const emitted: string[] = [];
-  const forget = (run: TestRun) => {
-    emitted.push(run.stdout, run.stderr);
+  const noted = (run: TestRun) => {
+    emitted.push(run.stdout, run.stderr, ...run.pctCalls.flat());
     return run;
   };
 
   await t.step("a login that is refused fails the step, which is not tried again", async () => {
     await knows("another");
-    const { code, stderr } = forget(await testHost.run(setup));
+    const { code, stderr } = noted(await testHost.run(setup));
     assertEquals(code, 4);
     assertStringIncludes(stderr, 'Cannot log in to registry.lan:5000 as "phoenix"');
   });
@@ -66,21 +64,16 @@ testOnHost("an image of a registry that wants a login", async (testHost, t) => {
   await t.step("it is pulled when the network is back, and left alone from then on", async () => {
     await knows(token, { pull: { error: "timeout", times: 1 } });
     const [checked, done] = await checkAndRun(testHost, setup, "docker images -q");
-    assertEquals([checked.code, forget(checked).outcomes[title]], [10, "would change"]);
-    assertEquals([done.code, forget(done).outcomes[title]], [0, "changed"], done.stdout + done.stderr);
-    assertEquals(forget(await testHost.run(setup)).outcomes[title], "unchanged");
+    assertEquals([checked.code, noted(checked).outcomes[title]], [10, "would change"]);
+    assertEquals([done.code, noted(done).outcomes[title]], [0, "changed"], done.stdout + done.stderr);
+    assertEquals(noted(await testHost.run(setup)).outcomes[title], "unchanged");
   });
 
   await t.step("a run that is ended during the pull leaves nothing of the login either", async () => {
     await testHost.inside("docker rmi -f registry.lan:5000/team/app:1");
     await knows(token, { pull: { delay: 20_000 } });
-    const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-    await testHost.inside(
-      "i=0; until ls /dev/shm/phoenix_setup_docker.*/config.json || [ $i = 100 ]; do sleep 0.1; i=$((i+1)); done",
-    );
+    const child = await testHost.start(setup);
+    await testHost.until("ls /dev/shm/phoenix_setup_docker.*/config.json 2>/dev/null");
     child.kill("SIGTERM");
     assertEquals((await child.status).code, 143);
     assertEquals(await testHost.inside("ls -A /dev/shm; docker images -q"), "");
@@ -97,23 +90,19 @@ testOnHost("an image of a registry that wants a login", async (testHost, t) => {
     );
     assertEquals(stdout, `${DOCKER}/registry.json\n`);
     assertEquals(await testHost.inside("ls -dA /dev/shm/* /run/phoenix* /tmp/phoenix* 2>/dev/null || true"), "");
-    const log = await Deno.readTextFile(testHost.host.logFile);
-    const calls = await Deno.readTextFile(`${testHost.host.stateDirectory}/pct.log`);
-    for (const form of forms) assert(![...emitted, log, calls].join("\n").includes(form));
+    emitted.push(await emittedBy(testHost.host));
+    for (const form of forms) assert(!emitted.join("\n").includes(form));
   });
 });
 
 // A second run sends nothing: an image is recognised by its id, which the archive tells.
 testOnHost("an image from an archive on the host", async (testHost, t) => {
-  const folder = `${testHost.host.etc}/proxmox_docker_images`;
+  const folder = testHost.host.outside(setups.ARCHIVES);
   await Deno.mkdir(folder, { recursive: true });
   const { archive, id } = await imageArchive(app(), ["models/server:3"]);
   await Deno.writeFile(`${folder}/server.tar`, archive);
   const zipped = await new Response(new Blob([archive]).stream().pipeThrough(new CompressionStream("gzip"))).bytes();
   await Deno.writeFile(`${folder}/server.tar.gz`, zipped);
-  const path = "/usr/local/phoenix_hypervisor/etc/proxmox_docker_images";
-  const setupOf = (file: string, name = "models/server:3") =>
-    testHost.setup(`await ensure(docker.loadedImage("${name}", { archive: "${path}/${file}" }));`);
   const images = "docker images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' | sort";
   /** The names of all images, the one of the archive having its id, by which every engine keeps it apart from others. */
   const namesInside = async () => {
@@ -126,8 +115,8 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
       return config?.replace("sha256:", "") === id.replace("sha256:", "") ? `${name} of the archive` : name;
     }));
   };
-  const title = `image models/server:3 from ${path}/server.tar`;
-  const setup = await setupOf("server.tar");
+  const title = `image models/server:3 from ${setups.ARCHIVES}/server.tar`;
+  const setup = await testHost.setup(setups.fromArchive, "server.tar");
 
   await t.step("is loaded where it is missing, and not sent again", async () => {
     const [checked, done] = await checkAndRun(testHost, setup, images);
@@ -136,7 +125,7 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
     assertEquals([done.code, done.outcomes[title]], [0, "changed"], done.stdout + done.stderr);
     assertEquals(await namesInside(), ["models/server:3 of the archive"]);
     for (const again of await checkAndRun(testHost, setup, images)) {
-      assertEquals([again.code, again.outcomes[title], again.pctProcesses], [0, "unchanged", 2]);
+      assertEquals([again.code, again.outcomes[title], again.pctCalls.length], [0, "unchanged", 2]);
     }
   });
 
@@ -145,14 +134,14 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
       "docker tag models/server:3 keep:1; docker pull -q busybox:1.37; docker tag busybox:1.37 models/server:3",
     );
     const [checked, done] = await checkAndRun(testHost, setup, images);
-    assertEquals([checked.code, done.code, done.pctProcesses], [10, 0, 2]);
+    assertEquals([checked.code, done.code, done.pctCalls.length], [10, 0, 2]);
     assertEquals(done.outcomes[title], "changed");
     assertEquals(await namesInside(), ["busybox:1.37", "keep:1 of the archive", "models/server:3 of the archive"]);
   });
 
   await t.step("is loaded under another name from a compressed archive", async () => {
     await testHost.inside("docker rmi -f models/server:3 keep:1");
-    const other = await setupOf("server.tar.gz", "local/server");
+    const other = await testHost.setup(setups.fromArchive, "server.tar.gz", "local/server");
     assertEquals((await testHost.run(other)).code, 0);
     assert((await namesInside()).includes("local/server:latest of the archive"));
     assertEquals(Object.values((await testHost.run(other)).outcomes), ["unchanged"]);
@@ -165,7 +154,7 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
     );
     // A real engine is started by its socket as soon as it is asked; the stand-in has none.
     await testHost.inside("docker rmi -f busybox:1.37; systemctl stop docker.socket docker || systemctl stop docker");
-    const pulled = await testHost.setup(`await ensure(docker.engine()); await ensure(docker.image("${digest}"));`);
+    const pulled = await testHost.setup(setups.engineAndImage, digest);
     const titles = ["Docker engine answers", `image ${digest}`];
     const outcomes = (run: TestRun) => [run.code, ...titles.map((title) => run.outcomes[title])];
     const [checked, done] = await checkAndRun(testHost, pulled, "systemctl is-active docker || true");
@@ -179,10 +168,13 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
   await t.step("is refused, with nothing sent, when the archive is cut off or missing", async () => {
     await Deno.writeFile(`${folder}/cut.tar`, archive.subarray(0, 2000));
     for (
-      const [file, why] of [["cut.tar", "it is cut off after 2000 bytes"], ["none.tar", "There is no archive"]] as const
+      const [file, why] of [["cut.tar", "it is truncated after 2000 bytes"], [
+        "none.tar",
+        "There is no archive",
+      ]] as const
     ) {
-      const { code, stderr, pctProcesses } = await testHost.run(await setupOf(file));
-      assertEquals([code, pctProcesses], [4, 2]);
+      const { code, stderr, pctCalls } = await testHost.run(testHost.setup(setups.fromArchive, file));
+      assertEquals([code, pctCalls.length], [4, 2]);
       assertStringIncludes(stderr, why);
     }
   });
@@ -198,14 +190,14 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
     padded.set(archive);
     await Deno.writeFile(`${folder}/padded.tar`, padded);
     for (
-      const [step, least] of [
-        [`docker.image("busybox:1.37")`, 512],
-        [`docker.container("app", { image: "busybox:1.37" })`, 512],
-        [`docker.loadedImage("models/server:3", { archive: "${path}/padded.tar" })`, 8],
-      ]
+      const [setup, least] of [
+        [await testHost.setup(setups.withImage, "busybox:1.37"), 512],
+        [await testHost.setup(setups.withContainer), 512],
+        [await testHost.setup(setups.fromArchive, "padded.tar"), 8],
+      ] as const
     ) {
-      const { code, stderr, pctProcesses } = await testHost.run(await testHost.setup(`await ensure(${step});`));
-      assertEquals([code, pctProcesses], [4, 2]);
+      const { code, stderr, pctCalls } = await testHost.run(setup);
+      assertEquals([code, pctCalls.length], [4, 2]);
       assertMatch(stderr, RegExp(`Only [0-3] MiB are free for Docker .*, expected at least ${least} MiB`));
       assertStringIncludes(stderr, "pct resize 901 rootfs +8G");
     }
@@ -214,18 +206,9 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
 });
 
 testOnHost("containers with networks, health and files that they read, and without", async (testHost, t) => {
-  const behaviour = { health: { after: 300 } };
   await testHost.inside(`mkdir -p ${DOCKER} && cat >${DOCKER}/registry.json <<'END'
-${JSON.stringify({ images: { "app:1": app({ behaviour }) } })}
+${JSON.stringify({ images: { "app:1": app() } })}
 END`);
-  const setup = (content: string, more = "") =>
-    testHost.setup(`
-    await ensure(file("/etc/app/app.conf", { content: "${content}\\n" }));
-    await ensure(docker.network("models"));
-    await ensure(docker.container("app", {
-      image: "app:1", networks: ["models", "bridge"], ipc: "host", shmSize: "1g", user: "0:0", init: true, hostname: "app",
-      volumes: ["/etc/app:/etc/app:ro"], health: { command: "true", interval: "500ms" }, restartWith: ["/etc/app"], ${more}
-    }));`);
   const state =
     "docker container inspect --format '{{.Id}} {{.State.StartedAt}}' app 2>/dev/null; docker network ls --format '{{.Name}}'; cat /var/lib/phoenix_setup/docker/app 2>/dev/null; true";
   const id = () => testHost.inside("docker container inspect --format '{{.Id}} {{.State.StartedAt}}' app");
@@ -233,10 +216,11 @@ END`);
   const outcomes = (run: TestRun) => titles.map((title) => run.outcomes[title]);
 
   await t.step("are made from nothing, once", async () => {
-    const [checked, done] = await checkAndRun(testHost, await setup("one"), state);
+    const setup = await testHost.setup(setups.application, "one\n");
+    const [checked, done] = await checkAndRun(testHost, setup, state);
     assertEquals([checked.code, outcomes(checked)], [10, Array(3).fill("would change")]);
     assertEquals([done.code, outcomes(done)], [0, Array(3).fill("changed")], done.stdout + done.stderr);
-    for (const again of await checkAndRun(testHost, await setup("one"), state)) {
+    for (const again of await checkAndRun(testHost, setup, state)) {
       assertEquals([again.code, outcomes(again)], [0, Array(3).fill("unchanged")]);
     }
     assertEquals(
@@ -251,18 +235,19 @@ END`);
 
   await t.step("are restarted, not replaced, when a file has changed", async () => {
     const [before] = (await id()).split(" ");
-    const [checked, done] = await checkAndRun(testHost, await setup("two"), state);
+    const setup = await testHost.setup(setups.application, "two\n");
+    const [checked, done] = await checkAndRun(testHost, setup, state);
     assertEquals([checked.code, outcomes(checked)], [10, ["would change", "unchanged", "would change"]]);
-    assertStringIncludes(checked.stdout, "restart: /etc/app would change before");
+    assertStringIncludes(checked.stdout, "restart: /etc/app would be changed by a step before this one");
     assertEquals([done.code, outcomes(done)], [0, ["changed", "unchanged", "changed"]], done.stdout + done.stderr);
     assertStringIncludes(done.stdout, "restart: /etc/app has changed since its last start");
     assertEquals((await id()).split(" ")[0], before);
-    assertEquals(outcomes(await testHost.run(await setup("two"))), Array(3).fill("unchanged"));
+    assertEquals(outcomes(await testHost.run(setup)), Array(3).fill("unchanged"));
   });
 
   await t.step("are replaced when they are not as stated", async () => {
     const [before] = (await id()).split(" ");
-    const wanted = await setup("two", `entrypoint: "/app2",`);
+    const wanted = await testHost.setup(setups.application, "two\n", "/app2");
     const [checked, done] = await checkAndRun(testHost, wanted, state);
     assertEquals([outcomes(checked)[2], outcomes(done)[2], done.code], ["would change", "changed", 0]);
     assertStringIncludes(done.stdout, "entrypoint: /app -> /app2");
@@ -271,7 +256,7 @@ END`);
   });
 
   await t.step("are removed, and the image is kept", async () => {
-    const gone = await testHost.setup(`await ensure(docker.absent("app"));`);
+    const gone = await testHost.setup(setups.withoutApplication);
     const [checked, done] = await checkAndRun(testHost, gone, state);
     assertEquals([checked.code, done.code, done.outcomes["no container app"]], [10, 0, "changed"], done.stderr);
     assertEquals(
@@ -284,22 +269,14 @@ END`);
   });
 });
 
-const LLAMA = { ctid: 904, hostname: "llamacppTemplate", ip: "10.0.0.112" };
+/** A container that the configuration of the fleet gives GPUs. */
+const WITH_GPUS = { ctid: 904, hostname: "llamacppTemplate", ip: "10.0.0.112" };
 
-// Issue: a hard assertion. The simulated host gives a container the GPUs that the configuration of the fleet says.
 testOnHost("GPUs that the container is given, and Docker's containers in it", async (testHost, t) => {
-  const setup = await testHost.setup(`
-    await ensure(gpu.visible({ indices: config.gpus, driver: config.nvidiaDriverVersion }));
-    await ensure(gpu.inDocker({ image: "nvidia/cuda:12.9.1-base-ubuntu24.04", count: config.gpus.length }));`);
+  const setup = await testHost.setup(setups.gpus);
   const titles = ["GPU 0, 1 visible", "2 GPUs visible in nvidia/cuda:12.9.1-base-ubuntu24.04"];
   const outcomes = (run: TestRun) => titles.map((title) => run.outcomes[title]);
   const state = "docker images -q; find /var/lib/phoenix_setup -type f 2>/dev/null; true";
-  const restart = async () => {
-    for (const command of ["stop", "start"]) await testHost.host.run("/usr/sbin/pct", [command, "904"]);
-    // pct does not wait for services.
-    await testHost.inside("i=0; until docker version >/dev/null 2>&1 || [ $i = 200 ]; do sleep 0.05; i=$((i+1)); done");
-  };
-
   await t.step("are seen, which is tried in Docker once", async () => {
     const [checked, done] = await checkAndRun(testHost, setup, state);
     assertEquals([checked.code, outcomes(checked)], [10, ["unchanged", "would change"]], checked.stderr);
@@ -344,28 +321,25 @@ testOnHost("GPUs that the container is given, and Docker's containers in it", as
   });
 
   await t.step("fail the run when the host has another driver", async () => {
-    const fault = `${testHost.host.stateDirectory}/faults/nvidia-driver`;
-    await Deno.writeTextFile(fault, "590.44.01\n");
-    await restart();
+    await testHost.host.setFault("nvidia-driver", "590.44.01");
+    await testHost.restart();
     await fails("NVIDIA driver of the host: 590.44.01 -> 580.76.05", 'state 590.44.01 as "nvidia_driver_version"');
-    await Deno.remove(fault);
+    await testHost.host.setFault("nvidia-driver", undefined);
   });
 
   await t.step("fail the run when a device is not passed through", async () => {
     const conf = await Deno.readTextFile(testHost.host.conf(904));
     await Deno.writeTextFile(testHost.host.conf(904), conf.replace(/^.*\/dev\/nvidia1 .*\n/m, ""));
-    await restart();
+    await testHost.restart();
     await fails("/dev/nvidia1: missing -> usable", "Pass the devices through to the container");
     await Deno.writeTextFile(testHost.host.conf(904), conf);
-    await restart();
+    await testHost.restart();
     assertEquals((await testHost.run(setup)).code, 0);
   });
-}, LLAMA);
+}, WITH_GPUS);
 
 testOnHost("a container without a GPU has none to show", async (testHost) => {
-  const setup = await testHost.setup(`
-    await ensure(gpu.visible({ indices: [0] }));`);
-  const { code, stderr } = await testHost.run(setup);
+  const { code, stderr } = await testHost.run(testHost.setup(setups.gpuThatIsNotThere));
   assertEquals(code, 4);
   for (
     const what of [

@@ -5,22 +5,26 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { dirname } from "@std/path";
 import { type TestHost, testOnHost } from "../support/test_host.ts";
+import * as setups from "./setups/files.ts";
 
-/** Where the host keeps what is copied: every setup may read there. */
-const HOST_FOLDER = "/usr/local/phoenix_hypervisor/lib";
-
-/** Writes a file of the host, and says how the host calls it. */
+/** Writes a file into the host's folder of what is copied, and gives its path on the host. */
 async function onHost(testHost: TestHost, name: string, content: string | Uint8Array, mode = 0o644): Promise<string> {
-  const path = `${testHost.host.stateDirectory}/phoenix_hypervisor/lib/${name}`;
-  await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
-  await Deno.writeFile(path, typeof content === "string" ? new TextEncoder().encode(content) : content);
-  await Deno.chmod(path, mode);
-  return `${HOST_FOLDER}/${name}`;
+  const path = `${setups.HOST_FOLDER}/${name}`;
+  const outside = testHost.host.outside(path);
+  await Deno.mkdir(dirname(outside), { recursive: true });
+  await Deno.writeFile(outside, typeof content === "string" ? new TextEncoder().encode(content) : content);
+  await Deno.chmod(outside, mode);
+  return path;
 }
 
-/** All that a step could have written: kinds, owners, modes, content, and with `traces` times and inodes, too. */
+/**
+ * All that a step could have written: kinds, owners, modes, content; with other `traces` than none sizes, inodes and
+ * times, too.
+ */
 async function stateOf(testHost: TestHost, traces = "%s %i %y"): Promise<string> {
+  // BusyBox knows no `find -printf`.
   const state = await testHost.inside(
     `list() { find /etc /opt /srv /root /tmp /var/lib -xdev ! -path '/etc/ssl/*' "$@"; }
     list -exec stat -c '%N %F %a %U %G ${traces}' {} + | sort; list -type f -exec sha256sum {} + | sort -k 2`,
@@ -42,20 +46,7 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
   );
   await testHost.inside(`mkdir -p /etc/app /opt/old/deep; echo x >/opt/old/deep/y
     printf 'a=1\\n#mode fast\\nz=2' >/etc/app/app.conf; chmod 640 /etc/app/app.conf; chown www-data:daemon /etc/app/app.conf`);
-  const setup = await testHost.setup(`
-    await ensure(file("/opt/models/a model.gguf", { from: "${HOST_FOLDER}/model.gguf", owner: "www-data", mode: 0o440 }));
-    await ensure(tree("/srv/site", { from: "${HOST_FOLDER}/site", group: "www-data", remove: true }));
-    await ensure(line("/etc/app/app.conf", { line: "mode safe", match: /^#?mode / }));
-    await ensure(block("/etc/app/app.conf", { name: "fleet", content: "peer=10.0.0.99" }));
-    await ensure(absent("/opt/old"));
-    await ensure(script("build", {
-      from: "${HOST_FOLDER}/build.sh",
-      arguments: ["/etc/app/app.conf"],
-      inputs: ["/etc/app/app.conf"],
-      environment: { TOKEN: await secret("token", { file: "${HOST_FOLDER}/token" }) },
-      timeout: "1m",
-    }));
-    await ensure(script("as user", { content: "{ id -un; echo $HOME; } >/tmp/who", user: "www-data", when: "once" }));`);
+  const setup = await testHost.setup(setups.oneOfEach);
   const titles = [
     "file /opt/models/a model.gguf",
     "folder /srv/site",
@@ -70,7 +61,7 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
 
   await t.step("absent: check mode says what would change, and writes nothing", async () => {
     const before = await stateOf(testHost);
-    const { code, outcomes, stdout } = await testHost.run(setup, ["901", "--check"]);
+    const { code, outcomes, stdout } = await testHost.run(setup, "--check");
     assertEquals([code, outcomes], [10, all("would change")]);
     for (
       const line of [
@@ -80,7 +71,7 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
         "- #mode fast",
         "+ mode safe",
         "+ peer=10.0.0.99",
-        "/opt/old: a folder (to go)",
+        "/opt/old: a folder (to be removed)",
         "has not run yet",
       ]
     ) {
@@ -90,7 +81,7 @@ testOnHost("files, folders, lines and scripts: absent, right and wrong", async (
   });
 
   await t.step("absent: a run makes it so", async () => {
-    const { code, outcomes, stdout, stderr } = await testHost.run(setup, ["901", "--verbose"]);
+    const { code, outcomes, stdout, stderr } = await testHost.run(setup, "--verbose");
     assertEquals([code, stderr, outcomes], [0, "", all("changed")], stdout);
     assertStringIncludes(stdout, "3.0 MiB of 3.0 MiB sent\n");
     assertStringIncludes(stdout, "| built it\n");
@@ -122,9 +113,9 @@ www-data
 
   await t.step("right: nothing is done, in two processes of pct, and check mode agrees", async () => {
     const before = await stateOf(testHost);
-    const { code, outcomes, pctProcesses } = await testHost.run(setup);
-    assertEquals([code, outcomes, pctProcesses], [0, all("unchanged"), 2]);
-    const check = await testHost.run(setup, ["901", "--check"]);
+    const { code, outcomes, pctCalls } = await testHost.run(setup);
+    assertEquals([code, outcomes, pctCalls.length], [0, all("unchanged"), 2]);
+    const check = await testHost.run(setup, "--check");
     assertEquals([check.code, check.outcomes], [0, all("unchanged")]);
     assertEquals(await stateOf(testHost), before);
   });
@@ -138,7 +129,7 @@ www-data
   await t.step("wrong: check mode says what would change, and writes nothing", async () => {
     await damage();
     const before = await stateOf(testHost);
-    const { code, outcomes, stdout } = await testHost.run(setup, ["901", "--check"]);
+    const { code, outcomes, stdout } = await testHost.run(setup, "--check");
     assertEquals([code, outcomes], [10, all("would change")]);
     for (
       const line of [
@@ -146,11 +137,11 @@ www-data
         "owner: daemon -> www-data",
         "content of index.html: 8 bytes -> 19 bytes",
         "mode of cgi/läuft.sh: 600 -> 755",
-        "left over: not on the host (to go)",
+        "left over: not on the host (to be removed)",
         "- mode fast",
         "+ mode safe",
         "+ peer=10.0.0.99",
-        "/opt/old: a symbolic link (to go)",
+        "/opt/old: a symbolic link (to be removed)",
       ]
     ) {
       assertStringIncludes(stdout, `    ${line}\n`);
@@ -166,23 +157,18 @@ www-data
   });
 });
 
-// DESIGN 4: 64 KiB is where content begins to take a process of its own; a name is only ever a name.
+// From 64 KiB on, content takes a process of its own. A name is only ever a name.
 testOnHost("content of every kind, and names of every kind", async (testHost, t) => {
   await t.step("content", async () => {
-    const sizes = [0, 1, 65_535, 65_536, 65_537, 300_000];
-    const bytes = (size: number) => new Uint8Array(size).map((_, i) => i % 256);
-    for (const size of sizes) await onHost(testHost, `${size}`, bytes(size));
-    const setup = await testHost.setup(`
-      for (const size of ${JSON.stringify(sizes)}) {
-        const content = new Uint8Array(size).map((_, i) => i % 256);
-        await ensure(file(\`/opt/content/\${size}\`, { content }));
-        await ensure(file(\`/opt/copy/\${size}\`, { from: \`${HOST_FOLDER}/\${size}\` }));
-      }`);
+    const lengths = [0, 1, 65_535, 65_536, 65_537, 300_000];
+    for (const length of lengths) await onHost(testHost, `${length}`, setups.bytesOf(length));
+    const setup = await testHost.setup(setups.ofLengths, ...lengths);
     const { code, outcomes, stdout } = await testHost.run(setup);
     assertEquals([code, new Set(Object.values(outcomes))], [0, new Set(["changed"])], stdout);
-    for (const size of sizes) {
+    for (const length of lengths) {
       for (const folder of ["content", "copy"]) {
-        assertEquals(await Deno.readFile(`${testHost.host.rootfs(901)}/opt/${folder}/${size}`), bytes(size));
+        const path = `${testHost.host.rootfs(901)}/opt/${folder}/${length}`;
+        assertEquals(await Deno.readFile(path), setups.bytesOf(length));
       }
     }
     // Equal content is not sent again, also where owner or permissions differ: the files stay the same ones.
@@ -191,7 +177,7 @@ testOnHost("content of every kind, and names of every kind", async (testHost, t)
     await testHost.inside("chmod 600 /opt/content/65535 /opt/copy/300000; chown daemon /opt/copy/300000");
     const again = await testHost.run(setup);
     const changed = Object.entries(again.outcomes).filter(([, outcome]) => outcome !== "unchanged");
-    assertEquals([again.pctProcesses, changed], [2, [
+    assertEquals([again.pctCalls.length, changed], [2, [
       ["file /opt/content/65535", "changed"],
       ["file /opt/copy/300000", "changed"],
     ]]);
@@ -200,85 +186,70 @@ testOnHost("content of every kind, and names of every kind", async (testHost, t)
 
   await t.step("names", async () => {
     const names = [" ", "-rf", "a\nb", `it's "$(id)" \`id\``, "日本é", "*", "\\", "x".repeat(255)];
-    const setup = await testHost.setup(`
-      for (const name of ${JSON.stringify(names)}) await ensure(file("/opt/names/" + name, { content: name }));`);
-    assertEquals((await testHost.run(setup)).code, 0);
+    assertEquals((await testHost.run(testHost.setup(setups.named, ...names))).code, 0);
     const folder = `${testHost.host.rootfs(901)}/opt/names`;
     const found = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
     assertEquals(found.sort(), names.toSorted());
     for (const name of names) assertEquals(await Deno.readTextFile(`${folder}/${name}`), name);
-    const removing = await testHost.setup(`
-      for (const name of ${JSON.stringify(names)}) await ensure(absent("/opt/names/" + name));`);
-    assertEquals((await testHost.run(removing)).code, 0);
+    assertEquals((await testHost.run(testHost.setup(setups.namedAbsent, ...names))).code, 0);
     assertEquals(await testHost.inside("ls -A /opt/names"), "");
   });
 });
 
 testOnHost("what goes wrong while a file is copied", async (testHost, t) => {
-  const host = `${testHost.host.stateDirectory}/phoenix_hypervisor/lib`;
   const large = new Uint8Array(16 * 1024 * 1024).map((_, i) => i % 249);
   const from = await onHost(testHost, "large", large);
   const leftOver = () => testHost.inside("ls -A /opt/models 2>/dev/null | cat");
 
   await t.step("there is no such file on the host", async () => {
-    const setup = await testHost.setup(`await ensure(file("/opt/models/x", { from: "${HOST_FOLDER}/none" }));`);
-    const { code, stderr } = await testHost.run(setup);
+    const missing = `${setups.HOST_FOLDER}/none`;
+    const { code, stderr } = await testHost.run(testHost.setup(setups.copy, "/opt/models/x", missing));
     assertEquals(code, 4);
-    assertStringIncludes(stderr, `Cannot copy "${HOST_FOLDER}/none" as there is no such file on the host`);
+    assertStringIncludes(stderr, `Cannot copy "${missing}" as there is no such file on the host`);
   });
 
   await t.step("the setup did not declare it", async () => {
-    const { code } = await testHost.run(
-      await testHost.setup(`await ensure(file("/opt/models/x", { from: "/root/x" }));`),
-    );
-    assertEquals(code, 70);
+    assertEquals((await testHost.run(testHost.setup(setups.copy, "/opt/models/x", "/root/x"))).code, 70);
   });
 
   await t.step("it grows while it is sent", async () => {
     const growing = await onHost(testHost, "growing", large);
+    const outside = testHost.host.outside(growing);
     const writer = new Deno.Command("sh", {
-      args: ["-c", `exec >>"$0"; while [ -e "$0" ]; do echo more; sleep 0.01; done`, `${host}/growing`],
+      args: ["-c", `exec >>"$0"; while [ -e "$0" ]; do echo more; sleep 0.01; done`, outside],
     }).spawn();
-    const { code, stderr } = await testHost.run(
-      await testHost.setup(`await ensure(file("/opt/models/growing", { from: "${growing}" }));`),
-    );
-    await Deno.remove(`${host}/growing`);
+    const { code, stderr } = await testHost.run(testHost.setup(setups.copy, "/opt/models/growing", growing));
+    await Deno.remove(outside);
     await writer.output();
     assertEquals(code, 4);
     assertStringIncludes(stderr, `Cannot copy "${growing}" from the host as it was changed meanwhile`);
-    await testHost.inside('i=0; while [ -n "$(ls -A /opt/models)" ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done');
-    assertEquals(await leftOver(), "");
+    await testHost.until('[ -z "$(ls -A /opt/models)" ]', 5_000);
   });
 
   await t.step("there is no room", async () => {
     await testHost.host.setFault("small-disk", 8);
-    await testHost.host.run("/usr/sbin/pct", ["stop", "901"]);
-    await testHost.host.run("/usr/sbin/pct", ["start", "901"]);
-    const setup = await testHost.setup(`await ensure(file("/opt/small/deep/x", { from: "${from}" }));`);
-    const { code, stderr, stdout, pctProcesses } = await testHost.run(setup);
-    assertEquals([code, pctProcesses], [4, 2], "it is not even tried");
+    await testHost.pct("stop", "901");
+    await testHost.pct("start", "901");
+    const setup = await testHost.setup(setups.copy, "/opt/small/deep/x", from);
+    const { code, stderr, stdout, pctCalls } = await testHost.run(setup);
+    assertEquals([code, pctCalls.length], [4, 2], "it is not even tried");
     assertStringIncludes(
       stderr,
       'Only 8.0 MiB are free for "/opt/small/deep" inside the container, expected at least 16.0 MiB',
     );
     assertStringIncludes(stdout + stderr, "pct resize 901");
     await testHost.inside("ln -s /opt /srv/link");
-    const removing = await testHost.run(await testHost.setup(`await ensure(absent("/srv/link/small"));`));
+    const removing = await testHost.run(testHost.setup(setups.nothingAt, "/srv/link/small"));
     assertEquals(removing.code, 4);
     assertStringIncludes(removing.stderr, 'Cannot remove "/srv/link/small" as something is mounted at "/opt/small"');
   });
 
   await t.step("a run that is killed meanwhile is made up for by the next one", async () => {
-    const setup = await testHost.setup(`await ensure(file("/opt/models/large", { from: "${from}" }));`);
-    const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-    await testHost.inside(
-      "i=0; until [ -e /opt/models/.large.phoenix_setup ] || [ -e /opt/models/large ] || [ $i = 1000 ]; do sleep 0.01; i=$((i+1)); done",
-    );
+    const setup = await testHost.setup(setups.copy, "/opt/models/large", from);
+    const child = await testHost.start(setup);
+    await testHost.until("[ -e /opt/models/.large.phoenix_setup ] || [ -e /opt/models/large ]");
     child.kill("SIGKILL");
-    await child.output();
+    await child.status;
     assertEquals((await testHost.run(setup)).code, 0);
     assertEquals(await leftOver(), "large");
     assertEquals(await Deno.readFile(`${testHost.host.rootfs(901)}/opt/models/large`), large);
@@ -288,17 +259,13 @@ testOnHost("what goes wrong while a file is copied", async (testHost, t) => {
 testOnHost(
   "a script that is ended, by its time or by a signal, leaves no trace and runs again",
   async (testHost, t) => {
-    const setup = await testHost.setup(`await ensure(script("slow", {
-    content: "echo $$ >/tmp/pid; [ -e /opt/quick ] || sleep 30; echo ran >>/opt/ran",
-    timeout: "2s",
-  }));`);
     const clean = async () => {
       assertEquals(await testHost.inside("ls -A /run /var/lib | grep phoenix_setup | cat"), "");
       assertEquals(await testHost.inside("kill -0 $(cat /tmp/pid) 2>/dev/null && echo alive || echo gone"), "gone");
     };
 
     await t.step("time-out: exit code 5", async () => {
-      const { code, stderr } = await testHost.run(setup);
+      const { code, stderr } = await testHost.run(testHost.setup(setups.slowScript, "2s"));
       assertEquals(code, 5);
       assertStringIncludes(stderr, "Command did not end within 2.0 s and was ended");
       await clean();
@@ -306,18 +273,16 @@ testOnHost(
 
     await t.step("SIGTERM: exit code 143", async () => {
       await testHost.inside("rm /tmp/pid");
-      const child = testHost.host.command(Deno.execPath(), [...await testHost.deno(setup), "901"], {
-        stdout: "null",
-        stderr: "null",
-      }).spawn();
-      await testHost.inside("i=0; until [ -s /tmp/pid ] || [ $i = 100 ]; do sleep 0.05; i=$((i+1)); done");
+      const child = await testHost.start(await testHost.setup(setups.slowScript, "1m"));
+      await testHost.until("[ -s /tmp/pid ]");
       child.kill("SIGTERM");
-      assertEquals((await child.output()).code, 143);
+      assertEquals((await child.status).code, 143);
       await clean();
     });
 
     await t.step("then it runs, and that is that", async () => {
       await testHost.inside("touch /opt/quick");
+      const setup = await testHost.setup(setups.slowScript, "1m");
       assertEquals([(await testHost.run(setup)).code, (await testHost.run(setup)).outcomes], [0, {
         slow: "unchanged",
       }]);

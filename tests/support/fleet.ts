@@ -1,41 +1,17 @@
 /**
- * The fleet's setups on hosts of their own: the state that they leave, damage to it, and secrets that got out.
+ * The fleet's setups on hosts of their own: the state that they leave, and damage to it.
  *
  * @module
  */
 
-import { project, TestHost } from "./test_host.ts";
+import { fleet } from "../hosts/fleet.ts";
+import type { Random } from "./random.ts";
+import { emittedBy, tracesOf } from "./secrets.ts";
+import { TestHost } from "./test_host.ts";
 
-/** Random numbers that a seed repeats: each call gives an integer from 0 to below `below`. */
-export function generator(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    // Mulberry32.
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
-
-/** The containers that there is a setup for. */
-export async function setups(): Promise<number[]> {
-  const names = await Array.fromAsync(Deno.readDir(`${project}setups`));
-  return names.map(({ name }) => Number(/^(\d+)\.ts$/.exec(name)?.[1])).filter((ctid) => ctid > 0)
-    .sort((a, b) => a - b);
-}
-
-interface Fleet {
-  lxc_configs: Record<string, { name: string; network_config: { ip: string } }>;
-}
-
-/** Boots a host with one container of the fleet, as the configuration has it. */
-export async function beginWith(ctid: number): Promise<TestHost> {
-  const fleet: Fleet = JSON.parse(
-    await Deno.readTextFile(`${project}tests/hosts/simulated/etc/phoenix_lxc_configs.json`),
-  );
-  const { name, network_config } = fleet.lxc_configs[ctid]!;
-  return await TestHost.begin({ ctid, hostname: name, ip: network_config.ip.split("/")[0]! });
+/** Boots a host with one container of the fleet. */
+export async function beginFleetHost(ctid: number): Promise<TestHost> {
+  return await TestHost.begin((await fleet()).find((container) => container.ctid === ctid)!);
 }
 
 /** What a setup can leave behind, without what differs from run to run: ids, times, process numbers. */
@@ -62,24 +38,22 @@ export async function stateOf(testHost: TestHost): Promise<string> {
     ];
   }).sort((a, b) => String(a[0]) < String(b[0]) ? -1 : 1);
   const images = await testHost.inside("docker images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' | sort");
-  const { stdout: snapshots } = await testHost.host.run("/usr/sbin/pct", ["listsnapshot", String(testHost.ctid)]);
-  const names = [...snapshots.matchAll(/\`-> (\S+)/g)].map(([, name]) => name);
+  const snapshots = await testHost.snapshots();
   const { stdout: host } = await testHost.host.run("/bin/sh", [
     "-c",
     "cd /usr/local/phoenix_hypervisor && find . -type f -exec sha256sum {} + | sort; ls -A /run/phoenix_setup 2>/dev/null | grep -v lock",
   ]);
-  return JSON.stringify({ inside: inside.split("\n"), docker, images, names, host: host.split("\n") }, null, 1);
+  return JSON.stringify({ inside: inside.split("\n"), docker, images, snapshots, host: host.split("\n") }, null, 1);
 }
 
 /** Does up to four things that people and accidents do to what a setup made, and gives them as commands. */
-export async function damage(testHost: TestHost, random: (below: number) => number): Promise<string[]> {
-  const files = (await testHost.inside(
+export async function damage(testHost: TestHost, random: Random): Promise<string[]> {
+  const lines = async (script: string) => (await testHost.inside(script)).split("\n").filter(Boolean);
+  const files = await lines(
     "find /etc /opt /srv /usr/local -xdev -type f -newer /etc/machine-id ! -path '/etc/machine-id' 2>/dev/null | sort",
-  )).split("\n").filter(Boolean);
-  const containers = (await testHost.inside("docker ps -a --format '{{.Names}}' | sort")).split("\n").filter(Boolean);
-  const images = (await testHost.inside("docker images --format '{{.Repository}}:{{.Tag}}' | sort")).split("\n").filter(
-    Boolean,
   );
+  const containers = await lines("docker ps -a --format '{{.Names}}' | sort");
+  const images = await lines("docker images --format '{{.Repository}}:{{.Tag}}' | sort");
   const one = (of: string[]) => of[random(of.length)]!;
   const accidents = [
     ...(files.length === 0 ? [] : [
@@ -100,38 +74,19 @@ export async function damage(testHost: TestHost, random: (below: number) => numb
   return done;
 }
 
-/** The forms in which a secret could show; Base64 at each of its three offsets, without the characters that its neighbours decide. */
-export function formsOf(secret: string): string[] {
-  return [
-    secret,
-    encodeURIComponent(secret),
-    JSON.stringify(secret).slice(1, -1),
-    ...[0, 1, 2].map((offset) =>
-      new TextEncoder().encode(" ".repeat(offset) + secret).toBase64().replace(/=+$/, "").slice(4, -4)
-    ),
-  ];
-}
-
-/** The secrets of a host, each in every form in which it could get out, by the file that it is in. */
-export async function secretsOf(testHost: TestHost): Promise<Map<string, string[]>> {
+/** The secrets of a host, each with all that gives it away, by the file that it is in. */
+async function secretsOf(testHost: TestHost): Promise<Map<string, string[]>> {
   const secrets = new Map<string, string[]>();
   for (const file of ["phoenix_hf_token.conf", "phoenix_docker_token.conf"]) {
     const secret = (await Deno.readTextFile(`${testHost.host.etc}/${file}`)).trim().replace(/^\w+=/, "");
-    secrets.set(file, formsOf(secret));
+    secrets.set(file, tracesOf(secret));
   }
   return secrets;
 }
 
-/** The files with secrets of which something is in what was emitted, in the central log or in the log of `pct`. */
-export async function leaksOf(testHost: TestHost, emitted: readonly string[]): Promise<string[]> {
-  const { host } = testHost;
-  const { stdout: locks } = await host.run("/bin/sh", ["-c", "cat /run/phoenix_setup/* 2>/dev/null"]);
-  const all = [
-    ...emitted,
-    locks,
-    await Deno.readTextFile(host.logFile).catch(() => ""), // a host on which nothing ran yet has none
-    await Deno.readTextFile(`${host.stateDirectory}/pct.log`),
-  ].join("\n");
-  return [...await secretsOf(testHost)].filter(([, forms]) => forms.some((form) => all.includes(form)))
+/** The files with secrets of which something is in what runs printed, or in what else they left behind. */
+export async function leaksOf(testHost: TestHost, printed: readonly string[]): Promise<string[]> {
+  const all = [...printed, await emittedBy(testHost.host)].join("\n");
+  return [...await secretsOf(testHost)].filter(([, traces]) => traces.some((trace) => all.includes(trace)))
     .map(([file]) => file);
 }

@@ -39,7 +39,10 @@ export function hostFiles(files: Readonly<Record<string, HostContent>>): Pick<Ho
   };
 }
 
-/** A file of the host. `sent` is what its stream gives, where that is something else than what it was when it was looked at. */
+/**
+ * A file of the host. `sent` is what its stream gives, where that is something else than what it was when it was looked
+ * at.
+ */
 export function hostFile(path: string, text: string, mode = 0o644, sent = text): HostFile {
   const bytes = new TextEncoder().encode(text);
   let now = bytes;

@@ -11,11 +11,13 @@ import { StubContainer } from "./stubs.ts";
 
 /** Runs every command here and now; needs `--allow-run`. Only for commands that keep to a folder of the test. */
 export class LocalShell extends StubContainer {
+  /** Runs a command that only looks. */
   override read(script: Script, options?: CommandOptions): Promise<Output> {
     this.reads.push(script.display);
     return run(script, options);
   }
 
+  /** Runs a command that may change something. */
   override write(script: Script, options?: CommandOptions): Promise<Output> {
     this.writes.push(script.display);
     return run(script, options);
@@ -40,7 +42,8 @@ async function run(script: Script, { stdin = "", codes = [0] }: CommandOptions =
       await writer.close().catch(() => {});
     }
   };
-  // A command that does not read its stdin closes it. As with the session, one whose source fails reads to the end of what has come.
+  // A command that does not read its stdin closes it. As with the session, one whose source fails reads to the end of
+  // what has come.
   const fed = feed().then(() => undefined, (error) => error instanceof Deno.errors.BrokenPipe ? undefined : error);
   const output = new Output(script.display, await child.output());
   const failed = await fed;
@@ -50,8 +53,8 @@ async function run(script: Script, { stdin = "", codes = [0] }: CommandOptions =
 }
 
 /**
- * Registers a test with a folder of this machine in the place of a container, and `mine`, whom it belongs to: only root can give a
- * file to somebody else.
+ * Registers a test with a folder of this machine in the place of a container, and `mine`, whom it belongs to: only root
+ * can give a file to somebody else.
  */
 export function testInFolder(
   name: string,

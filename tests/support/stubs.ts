@@ -1,6 +1,6 @@
 /**
- * Stand-ins for tests: a container that answers what a test says, a host, and the system of a run. All are strict: what a
- * test did not announce fails it.
+ * Stand-ins for tests: a container that answers what a test says, a host, and the system of a run. All are strict: what
+ * a test did not announce fails it.
  *
  * @module
  */
@@ -20,7 +20,9 @@ export type Answer = string | { readonly code?: number; readonly stdout?: string
 /** Answers commands that match; `undefined` passes a command on to the next rule. */
 export type Rule = (script: Script, verb: "read" | "write", options: CommandOptions) => Answer | undefined;
 
-/** A rule for commands whose text contains `part`. Several answers are given one after the other; the last one stays. */
+/**
+ * A rule for commands whose text contains `part`. Several answers are given one after the other; the last one stays.
+ */
 export function on(
   part: string | RegExp,
   ...answers: (Answer | ((script: Script, options: CommandOptions) => Answer))[]
@@ -62,9 +64,7 @@ export class StubContainer implements Connection {
 
   prepare(): void {}
 
-  open(): Promise<Greeting> {
-    return Promise.resolve(greetingOf("Portainer"));
-  }
+  async open(): Promise<void> {}
 
   async interrupt(): Promise<void> {}
 
@@ -86,7 +86,8 @@ export class StubContainer implements Connection {
 
 /** What the shell of a container with this host name says. */
 export function greetingOf(hostname: string, machineId = "0123456789abcdef"): Greeting {
-  return { pid: 42, timeout: "gnu", setsid: true, runFolder: "/run", hostname, machineId, rootMade: "-", started: "7" };
+  const tools = { timeout: "gnu", setsid: true, become: "runuser", resetsSignals: true } as const;
+  return { ...tools, pid: 42, runFolder: "/run", hostname, machineId, rootMade: "-", started: "7" };
 }
 
 /** A host that answers as `answers` says, and fails the test for everything else. */
@@ -95,15 +96,15 @@ export function stubHost(answers: Partial<Host> = {}): Host {
     Promise.reject(new Error(`The test did not expect ${what}(${JSON.stringify(args)}) on the host`));
   return {
     request: unexpected("request"),
-    connects: unexpected("connects"),
+    connectError: unexpected("connectError"),
     file: unexpected("file"),
     folder: unexpected("folder"),
-    pctStatus: unexpected("pctStatus"),
+    containerStatus: unexpected("containerStatus"),
     read: unexpected("read"),
     writeFile: unexpected("writeFile"),
     editFile: unexpected("editFile"),
     removeFile: unexpected("removeFile"),
-    pctWrite: unexpected("pctWrite"),
+    changeContainer: unexpected("changeContainer"),
     write: unexpected("write"),
     interrupt() {},
     ...answers,
@@ -195,9 +196,8 @@ export function stubSystem(options: StubOptions = {}): [System, StubRun] {
       write: (script, more) => container.write(script, more),
       prepare() {},
       open() {
-        const greeting = greetingOf(options.hostname ?? "Portainer");
-        onOpen?.(greeting);
-        return Promise.resolve(greeting);
+        onOpen?.(greetingOf(options.hostname ?? "Portainer"));
+        return Promise.resolve();
       },
       interrupt: () => container.interrupt(),
       close: () => container.close(),

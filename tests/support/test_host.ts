@@ -8,33 +8,47 @@ import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { importArguments } from "../../bin/toolchain.ts";
 import type { RunEvent } from "../../lib/events.ts";
-import type { ContainerToCreate, ProxmoxHost } from "../hosts/host.ts";
-import { SimulatedHost, whatIsMissing } from "../hosts/simulated/simulated_host.ts";
+import { type ContainerToCreate, type ProxmoxHost, UNTIL_SERVICES_RUN } from "../hosts/host.ts";
 import { noteCase } from "../hosts/lab/cases.ts";
-import { LabHost, UNTIL_SERVICES_RUN } from "../hosts/lab/lab_host.ts";
+import { LabHost } from "../hosts/lab/lab_host.ts";
 import { type WorldName, worldOf } from "../hosts/lab/worlds.ts";
+import { SimulatedHost, whatIsMissing } from "../hosts/simulated/simulated_host.ts";
+import { denoCache } from "./denort.ts";
+import { missingPermissions, testUnless } from "./permission.ts";
+import { type ExportedSetup, permissionsIn, writeSetup } from "./setup_file.ts";
+import { MAX_WAIT_MS } from "./until.ts";
 
 /** The root of the project, with a slash at its end. */
-export const project = fromFileUrl(new URL("../..", import.meta.url));
+export const project: string = fromFileUrl(new URL("../..", import.meta.url));
 
-const permissions = (["read", "write", "run", "env", "net"] as const)
-  .filter((name) => Deno.permissions.querySync({ name }).state !== "granted").map((name) => `--allow-${name}`);
+const missing = missingPermissions(["read", "write", "run", "env", "net"]);
 
 /** Why no host can be simulated here, as the end of a sentence; `undefined` where one can. */
-export const skipReason = permissions.length > 0 ? `needs ${permissions.join(" ")}` : await whatIsMissing();
+export const skipReason: string | undefined = missing ?? await whatIsMissing();
 
-/** Where the lab is, when the cases are to run on hosts with real containers (`deno task lab`). */
-const lab = permissions.length > 0 ? undefined : Deno.env.get("PHOENIX_LAB");
+/** Where the lab is, when the tests are to run on hosts with real containers (`deno task lab`). */
+const lab = missing === undefined ? Deno.env.get("PHOENIX_LAB") : undefined;
+
+/** Whether the hosts are those of the lab. A case should not have to ask. */
+export const isLab: boolean = lab !== undefined;
+
+/** Which world of the lab it is, where the hosts are those of the lab. */
+export const world: WorldName | undefined = lab === undefined ? undefined : worldOf(lab);
 
 /** A run of a setup on the host. */
 export interface TestRun {
+  /** The file name of the program, and its arguments. */
+  readonly command: readonly string[];
+  /** The exit code. */
   readonly code: number;
+  /** All that it wrote to stdout. */
   readonly stdout: string;
+  /** All that it wrote to stderr. */
   readonly stderr: string;
   /** The outcome of each step, by its title. */
-  readonly outcomes: Record<string, string>;
-  /** How many processes of `pct` it took. */
-  readonly pctProcesses: number;
+  readonly outcomes: Readonly<Record<string, string>>;
+  /** The arguments of each `pct` that it started. */
+  readonly pctCalls: readonly string[][];
 }
 
 /** The container that most tests work with. */
@@ -45,73 +59,132 @@ export async function beginHost(containers: readonly ContainerToCreate[]): Promi
   return lab ? await LabHost.begin(lab, containers) : await SimulatedHost.temporary({ containers });
 }
 
-/** A host of its own for one test. */
+/**
+ * What Deno needs in an environment that is empty otherwise, to find the project's imports where this process found
+ * them.
+ */
+export function denoEnvironment(): Record<string, string> {
+  const registries = ["JSR_URL", "NPM_CONFIG_REGISTRY"].map((name) => [name, Deno.env.get(name)]);
+  return { DENO_DIR: denoCache(), ...Object.fromEntries(registries.filter(([, url]) => url !== undefined)) };
+}
+
+/** A host with one container, for one test. */
 export class TestHost implements AsyncDisposable {
-  private constructor(readonly host: ProxmoxHost, readonly ctid: number) {}
+  private constructor(
+    /** The host. */
+    readonly host: ProxmoxHost,
+    /** The id of its container. */
+    readonly ctid: number,
+  ) {}
 
   /** Boots a host with one container. */
   static async begin(container: ContainerToCreate = PORTAINER): Promise<TestHost> {
     return new TestHost(await beginHost([container]), container.ctid);
   }
 
+  /** The file of the project's own setup of the container. */
+  get own(): string {
+    return `${project}setups/${this.ctid}.ts`;
+  }
+
+  /** A setup of the tests as a file that can be run; `args` are those of the function that makes it. */
+  async setup<Arguments extends readonly unknown[]>(
+    exported: ExportedSetup<Arguments>,
+    ...args: Arguments
+  ): Promise<string> {
+    return await writeSetup(await Deno.makeTempDir({ dir: this.host.stateDirectory }), exported, ...args);
+  }
+
   /** The arguments with which Deno runs a setup as its first line says. */
-  async deno(setup: string): Promise<string[]> {
-    const [line = ""] = (await Deno.readTextFile(setup)).split("\n");
-    return ["run", "--quiet", ...await importArguments(), ...line.split(" ").slice(4), setup];
+  async denoArguments(setup: string): Promise<string[]> {
+    return ["run", "--quiet", ...await importArguments(), ...await permissionsIn(setup), setup];
   }
 
-  /** Runs a setup to its end. */
-  async run(
-    setup = `${project}setups/${this.ctid}.ts`,
-    args: readonly string[] = [String(this.ctid)],
-    env: Record<string, string> = {},
-  ): Promise<TestRun> {
+  /** Runs a setup of the container to its end, with these options. */
+  async run(setup: string | Promise<string>, ...options: string[]): Promise<TestRun> {
+    return await this.runWith(await setup, [...options, String(this.ctid)]);
+  }
+
+  /** Runs a setup to its end, with just these arguments. */
+  async runWith(setup: string, args: readonly string[]): Promise<TestRun> {
     await this.host.forgetPctCalls();
-    const { code, stdout, stderr } = await this.host.run(Deno.execPath(), [...await this.deno(setup), ...args], {
-      env,
-    });
-    return { code, stdout, stderr, outcomes: outcomesOf(stdout), pctProcesses: (await this.host.pctCalls()).length };
+    const result = await this.host.run(Deno.execPath(), [...await this.denoArguments(setup), ...args]);
+    return {
+      ...result,
+      command: [setup.slice(setup.lastIndexOf("/") + 1), ...args],
+      outcomes: outcomesOf(result.stdout),
+      pctCalls: await this.host.pctCalls(),
+    };
   }
 
-  /** A setup of the container with this body, as a file of its own; it is permitted what the real one of 901 is. */
-  async setup(body: string): Promise<string> {
-    const path = `${await Deno.makeTempDir({ dir: this.host.stateDirectory })}/${this.ctid}.ts`;
-    const [line] = (await Deno.readTextFile(`${project}setups/901.ts`)).split("\n");
-    const imports = Object.keys(await import("../../lib/mod.ts")).join(", ");
-    await Deno.writeTextFile(
-      path,
-      `${line}
-import { ${imports} } from "${project}lib/mod.ts";
-await main(setup(${this.ctid}, "${await this.inside("hostname")}", async (${contextOf(body)}) => {${body}}));
-`,
-    );
-    return path;
+  /** Starts a setup of the container, and gives its process; what it writes is lost unless `output` is `piped`. */
+  async start(setup: string, output: "piped" | "null" = "null"): Promise<Deno.ChildProcess> {
+    const args = [...await this.denoArguments(setup), String(this.ctid)];
+    return this.host.command(Deno.execPath(), args, { stdin: "null", stdout: output, stderr: output }).spawn();
   }
 
-  /** Runs a command inside the container, and gives its stdout. */
-  async inside(script: string): Promise<string> {
-    const args = ["exec", String(this.ctid), "--", "sh", "-c", script];
+  /**
+   * Runs a setup in check mode, and sees to it that it changes nothing, in the container or in these folders of the
+   * host.
+   */
+  async check(setup: string | Promise<string>, ...folders: string[]): Promise<TestRun> {
+    const file = await setup;
+    const stamp = `${this.host.stateDirectory}/stamp`;
+    await Deno.writeTextFile(stamp, "");
+    const result = await this.run(file, "--check");
+    assertEquals(await this.#changedSince(stamp, folders), "", "check mode changes nothing");
+    return result;
+  }
+
+  /**
+   * What was made, changed or removed since a file of the host was written. What the stand-ins keep for speed does not
+   * count, nor the books of containerd, which tidies them up when it likes.
+   */
+  async #changedSince(stamp: string, folders: readonly string[]): Promise<string> {
+    // Of the container only its own layer: the machine's `/usr` below it is large, and nobody's to write. Of a folder,
+    // an overlay touches the attributes as it is looked into.
+    const script =
+      `stamp=$0; cd "$1" && shift && find . "$@" \\( -path ./var/cache/simulated -o -path ./var/lib/containerd \\) -prune \\
+      -o -type d -newer "$stamp" -print -o ! -type d -cnewer "$stamp" -print`;
+    const args = ["-c", script, stamp, this.host.rootfs(this.ctid), ...folders];
+    const { stdout, stderr } = await this.host.run("/bin/sh", args);
+    return stdout + stderr;
+  }
+
+  /** Runs `pct` on the host, which has to succeed, and gives its stdout. */
+  async pct(...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await this.host.run("/usr/sbin/pct", args);
-    assertEquals(code, 0, `${script}: ${stderr}`);
-    return stdout.trim();
+    assertEquals(code, 0, `pct ${args.join(" ")}: ${stderr}`);
+    return stdout;
+  }
+
+  /** Runs a script inside the container, which has to succeed, and gives its stdout. */
+  async inside(script: string): Promise<string> {
+    return (await this.pct("exec", String(this.ctid), "--", "sh", "-c", script)).trim();
+  }
+
+  /** Waits inside the container until a command of the shell succeeds, for so many milliseconds at most. */
+  async until(condition: string, ms = MAX_WAIT_MS): Promise<void> {
+    // All in one: a call of `pct` for each look would be slow, and stand in the log of calls.
+    await this.inside(`i=0; until ${condition}; do [ $i -lt ${ms / 20} ] || exit 1; sleep 0.02; i=$((i+1)); done`);
+  }
+
+  /** The names of the container's snapshots, the oldest one first. */
+  async snapshots(): Promise<string[]> {
+    const list = await this.pct("listsnapshot", String(this.ctid));
+    return [...list.matchAll(/`-> (\S+)/g)].map(([, name]) => name!).filter((name) => name !== "current");
   }
 
   /** Stops the container, starts it, and waits until its services run, for which `pct` does not. */
   async restart(how: "stop" | "shutdown" = "stop"): Promise<void> {
-    for (const command of [how, "start"]) await this.host.run("/usr/sbin/pct", [command, String(this.ctid)]);
+    for (const command of [how, "start"]) await this.pct(command, String(this.ctid));
     await this.inside(UNTIL_SERVICES_RUN);
   }
 
+  /** Ends the host. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host.close();
   }
-}
-
-/** What the body takes from its context: to take the configuration is to need it. */
-function contextOf(body: string): string {
-  return `{ ${
-    ["ensure", "config", "hypervisor", "secret", "environment"].filter((name) => body.includes(name)).join(", ")
-  } }`;
 }
 
 /** The outcome of each step, by its title, from lines of a log. */
@@ -120,40 +193,40 @@ export function outcomesOf(stdout: string): Record<string, string> {
   return Object.fromEntries([...stdout.matchAll(pattern)].map(([, title, outcome]) => [title!, outcome!]));
 }
 
+/**
+ * The titles of the steps that were not unchanged, in their order: in a good run, those that it changed or would
+ * change.
+ */
+export function changesIn({ outcomes }: TestRun): string[] {
+  return Object.entries(outcomes).filter(([, outcome]) => outcome !== "unchanged").map(([title]) => title);
+}
+
 /** The events of a run with `--json`. */
 export function eventsOf(stdout: string): RunEvent[] {
   return stdout.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
 }
 
-/** Whether the hosts are the lab's, with real containers, and no GPUs. */
-export const isLab = lab !== undefined;
-
-/** Which world of the lab it is, if the hosts are the lab's. */
-export const world: WorldName | undefined = lab === undefined ? undefined : worldOf(lab);
-
-/** Runs the body of a test; the lab takes down what became of it and of its steps. */
-export function noted(
-  t: Deno.TestContext,
+/**
+ * Registers a test that boots hosts. It is ignored, with `reason` in its name, unless that is `undefined`. Default:
+ * {@linkcode skipReason}.
+ */
+export function testWithHosts(
   name: string,
-  body: (t: Deno.TestContext) => Promise<void>,
-): Promise<void> {
-  return lab ? noteCase(lab, t, name, body) : body(t);
+  fn: (t: Deno.TestContext) => Promise<void>,
+  reason: string | undefined = skipReason,
+): void {
+  // The lab notes what becomes of it and of its steps.
+  testUnless(reason, name, (t) => lab ? noteCase(lab, t, name, fn) : fn(t));
 }
 
-/** Registers a test with a host of its own; it is ignored, saying why, where none can be simulated. */
+/** Registers a test with a host of its own that has one container. */
 export function testOnHost(
   name: string,
   fn: (testHost: TestHost, t: Deno.TestContext) => Promise<void>,
   container?: ContainerToCreate,
 ): void {
-  Deno.test({
-    name: skipReason === undefined ? name : `${name} (${skipReason})`,
-    ignore: skipReason !== undefined,
-    async fn(t) {
-      await noted(t, name, async (t) => {
-        await using testHost = await TestHost.begin(container);
-        await fn(testHost, t);
-      });
-    },
+  testWithHosts(name, async (t) => {
+    await using testHost = await TestHost.begin(container);
+    await fn(testHost, t);
   });
 }

@@ -1,29 +1,28 @@
 /**
- * Hostile input by the thousand: whatever comes in, a run ends with an exit code that says whose fault it is and one message that
- * names it, no shell runs any of it, nothing of it drives a terminal or forges a line of the log.
+ * Hostile input by the thousand: whatever comes in, a run ends with an exit code that says whose fault it is and one
+ * message that names it, no shell runs any of it, nothing of it drives a terminal or forges a line of the log.
  *
  * @module
  */
 
-import { failureOf, Output, PctContainer } from "../../lib/container/container.ts";
+import { concat } from "../../lib/bytes.ts";
+import { PctContainer } from "../../lib/container/connection.ts";
+import { failureOf, Output } from "../../lib/container/container.ts";
 import { readJson } from "../../lib/run/configuration.ts";
 import { Engine } from "../../lib/engine.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { thisHost } from "../../lib/host/host.ts";
+import { thisHost } from "../../lib/host/this_host.ts";
 import { main } from "../../lib/run/main.ts";
-import { openLogFile } from "../../lib/log/log.ts";
+import { openLogFile } from "../../lib/log/file.ts";
 import { Pct } from "../../lib/container/pct.ts";
 import { type Setup, setup } from "../../lib/run/setup.ts";
 import { sh } from "../../lib/shell.ts";
-import { concat } from "../../lib/steps/support/transfer.ts";
 import { file } from "../../lib/steps/file.ts";
 import { line } from "../../lib/steps/line.ts";
-import { generator } from "../support/fleet.ts";
+import { type Random, randomFrom } from "../support/random.ts";
 import { on, StubContainer, type StubOptions, type StubRun, stubSystem } from "../support/stubs.ts";
 import { skipReason, TestHost } from "../support/test_host.ts";
 import type { Failed, Report } from "./result.ts";
-
-type Random = (below: number) => number;
 
 /** What a kind of case works with. */
 interface Given {
@@ -32,7 +31,7 @@ interface Given {
   readonly random: Random;
   /** An empty folder of its own. */
   readonly folder: string;
-  /** A file that is made by whoever takes input for shell. */
+  /** A file that appears when a shell runs any of the input. */
   readonly canary: string;
   /** Notes a case that did not end as it should. */
   readonly fail: (input: unknown, what: string) => void;
@@ -49,7 +48,10 @@ const KINDS: Readonly<Record<string, (given: Given) => Promise<string>>> = {
   "files and lines in a container": files,
 };
 
-/** Tries `cases` cases of each kind, and `onHost` of the one that takes a simulated host, where each takes a hundred times longer. */
+/**
+ * Tries `cases` cases of each kind, and `onHost` of the one that takes a simulated host, where each takes a hundred
+ * times longer.
+ */
 export async function fuzz(report: Report, seed: number, cases: number, onHost = cases): Promise<void> {
   for (const [kind, attempt] of Object.entries(KINDS)) {
     if (attempt === files && skipReason !== undefined) {
@@ -65,7 +67,7 @@ export async function fuzz(report: Report, seed: number, cases: number, onHost =
     };
     try {
       const tried = attempt === files ? onHost : cases;
-      const ended = await attempt({ cases: tried, random: generator(seed), folder, canary, fail });
+      const ended = await attempt({ cases: tried, random: randomFrom(seed), folder, canary, fail });
       if (await exists(canary)) fail(kind, "A shell ran some of the input");
       report({ part: "fuzz", kind, tried, ended, failures });
     } finally {
@@ -174,7 +176,7 @@ function hostileText(random: Random, canary: string, nul = true): string {
   return Array.from({ length: 1 + random(4) }, () => pick(random, pieces)()).join("");
 }
 
-// ---------------------------------------------------------------- the life of a run
+// ---------------------------------------------------------------- arguments, configuration, environment
 
 async function argumentVectors({ cases, random, canary, fail }: Given): Promise<string> {
   const options = [
@@ -308,7 +310,7 @@ async function configurations({ cases, random, canary, folder, fail }: Given): P
   return `${codes}`;
 }
 
-/** Makes what is no configuration file, and gives the paths. */
+/** Makes files that are no configuration files, and gives their paths. */
 async function strangeFiles(folder: string): Promise<string[]> {
   const at = (name: string) => `${folder}/${name}`;
   await Deno.mkdir(at("folder"));
@@ -431,7 +433,7 @@ async function environments({ cases, random, canary, folder, fail }: Given): Pro
     const environment: Record<string, string> = {};
     for (let n = 1 + random(3); n > 0; n--) {
       const name = pick(random, names_);
-      // A log that goes where it should not be would be everywhere.
+      // A log file of a hostile name is made in a folder of this test.
       const text = hostileText(random, canary, false);
       environment[name] = name === "PHOENIX_LOG_FILE"
         ? `${folder}/${i}${text.replaceAll("/", "_")}`
@@ -577,7 +579,7 @@ const BATCH = 240;
 
 async function files({ cases, random, fail }: Given): Promise<string> {
   await using testHost = await TestHost.begin();
-  const pct = new Pct(`${testHost.host.stateDirectory}/pct`);
+  const pct = new Pct(testHost.host.pct);
   const lanes = Array.from({ length: Math.min(LANES, cases) }, () => {
     const container = new PctContainer(pct, testHost.ctid);
     return { container, engine: engineOf(container, pct) };
@@ -699,7 +701,7 @@ function hostileName(random: Random): string {
   return name;
 }
 
-/** Content with what the way into the container uses for itself. */
+/** Content with the marks that a transfer into the container uses itself. */
 function hostileContent(random: Random): string | Uint8Array {
   return pick<() => string | Uint8Array>(random, [
     () => hostileText(random, "/canary"),
@@ -721,12 +723,12 @@ function hostileContent(random: Random): string | Uint8Array {
 
 const ESCAPE = String.fromCharCode(0x1b);
 const COLOR = new RegExp(`${ESCAPE}\\[[\\d;]*m`, "g");
-/** What a terminal gets of our own: the live line, and colours. */
+/** What we send to a terminal ourselves: the live line, and colours. */
 const LIVE = new RegExp(`\\r${ESCAPE}\\[K|${COLOR.source}`, "g");
 
 const EMPTY = setup(901, "Portainer", async () => {});
 
-/** Runs a setup without anything real, but for what `more` says. */
+/** Runs a setup on stubs, but for what `options` asks to be real. */
 async function runOf(
   options: StubOptions & { readJson?: boolean; logFile?: boolean },
   of: Setup,
@@ -775,7 +777,7 @@ function wrongWith(run: StubRun & { terminal: boolean }, codes: readonly number[
   return undefined;
 }
 
-/** Whether what was said has the longest plain part of a value. */
+/** Whether the output has the longest plain part of a value. */
 function names(run: StubRun, value: string): boolean {
   const plain = value.slice(0, 60).replace(COLOR, "\n").match(/[A-Za-z0-9]+/g) ?? [];
   const longest = plain.sort((a, b) => b.length - a.length)[0] ?? "";

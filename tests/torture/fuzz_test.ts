@@ -1,6 +1,6 @@
 /**
- * A sample of the hostile input that `deno task torture --only fuzz` tries by the ten thousand, and what only a process of its own
- * can be given.
+ * A sample of the hostile input that `deno task torture --only fuzz` tries by the ten thousand, and what only a process
+ * of its own can be given.
  *
  * @module
  */

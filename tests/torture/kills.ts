@@ -1,24 +1,34 @@
 /**
- * Runs that are killed: at the start of a step or at a moment inside it, by each signal, from the initial state and from damaged
- * ones. Whatever the moment, the next run ends where an undisturbed one does, and nothing of the killed one is left.
+ * Runs that are killed: at the start of a step or at a moment inside it, by each signal, from the initial state and
+ * from damaged ones. Whatever the moment, the next run ends where an undisturbed one does, and nothing of the killed
+ * one is left.
  *
  * @module
  */
 
+import { availableSetups } from "../../bin/setups.ts";
 import type { RunEvent } from "../../lib/events.ts";
-import { beginWith, damage, formsOf, generator, leaksOf, setups, stateOf } from "../support/fleet.ts";
-import { eventsOf, project, type TestHost } from "../support/test_host.ts";
+import { beginFleetHost, damage, leaksOf, stateOf } from "../support/fleet.ts";
+import { type Random, randomFrom } from "../support/random.ts";
+import { tracesOf } from "../support/secrets.ts";
+import { eventsOf, type TestHost } from "../support/test_host.ts";
 import { ProcessWatch } from "./processes.ts";
 import type { Failed, Report, Result } from "./result.ts";
 
 const SIGNALS = { SIGKILL: 137, SIGTERM: 143, SIGINT: 130, SIGHUP: 129 } as const;
-type Signal = keyof typeof SIGNALS;
+
+/** A signal that ends a run. */
+export type Signal = keyof typeof SIGNALS;
 
 /** One kill. */
 export interface Kill {
+  /** The container whose setup runs. */
   readonly ctid: number;
+  /** What it is killed by. */
   readonly signal: Signal;
-  /** Whether all processes of the run get the signal, as from a terminal or from systemd, or only the program itself. */
+  /**
+   * Whether all processes of the run get the signal, as from a terminal or from systemd, or only the program itself.
+   */
   readonly group: boolean;
   /** The step that has to have started, from 1 on; 0: the program itself. */
   readonly step: number;
@@ -50,11 +60,11 @@ export function parseKill(text: string): Kill | undefined {
   };
 }
 
-/** The longest that TERM, INT and HUP may take, in milliseconds. */
-const CLEAN_UP = 5_000;
+/** How long a run may go on after SIGTERM, SIGINT or SIGHUP. */
+const MAX_CLEAN_UP_MS = 5_000;
 
-/** The longest that a run may take on a busy machine, in milliseconds; an undisturbed one takes 4 seconds. */
-const HANGS = 120_000;
+/** How long a run may take on a busy machine; an undisturbed one takes 4 seconds. */
+const MAX_RUN_MS = 120_000;
 
 /** What an undisturbed run of a setup does and leaves behind. */
 interface Undisturbed {
@@ -79,8 +89,8 @@ export class Killer implements AsyncDisposable {
   #lent: TestHost | undefined;
 
   /**
-   * `token` takes the place of the secrets on its hosts, so that nobody else has it. `settled` is a host on which the setup has come
-   * to its end; without one, it makes its own.
+   * `token` takes the place of the secrets on its hosts, so that nobody else has it. `settled` is a host on which the
+   * setup has come to its end; without one, it makes its own.
    */
   constructor(readonly ctid: number, options: { readonly token?: string; readonly settled?: TestHost } = {}) {
     this.#token = options.token;
@@ -93,8 +103,8 @@ export class Killer implements AsyncDisposable {
   }
 
   /**
-   * Kills one run and lets another one follow. Gives what is wrong then, and whether the run was killed at all: it may have been
-   * faster.
+   * Kills one run and lets another one follow. Gives what is wrong then, and whether the run was killed at all: it may
+   * have been faster.
    */
   async kill(kill: Kill): Promise<{ killed: boolean; wrong: string[] }> {
     const undisturbed = await this.#reference();
@@ -103,12 +113,13 @@ export class Killer implements AsyncDisposable {
       return await this.#killOn(testHost, kill, undisturbed);
     }
     const testHost = this.#settled!;
-    await damage(testHost, generator(kill.damage));
+    await damage(testHost, randomFrom(kill.damage));
     const result = await this.#killOn(testHost, kill, undisturbed);
     if (result.wrong.length > 0) await this.#renew();
     return result;
   }
 
+  /** Ends its host, unless that was given to it. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#settled !== this.#lent) await this.#settled?.[Symbol.asyncDispose]();
   }
@@ -118,7 +129,7 @@ export class Killer implements AsyncDisposable {
   }
 
   async #begin(): Promise<TestHost> {
-    const testHost = await beginWith(this.ctid);
+    const testHost = await beginFleetHost(this.ctid);
     if (this.#token !== undefined) {
       await Deno.writeTextFile(`${testHost.host.etc}/phoenix_hf_token.conf`, `HF_TOKEN=${this.#token}\n`);
       await Deno.writeTextFile(`${testHost.host.etc}/phoenix_docker_token.conf`, `${this.#token}\n`);
@@ -132,7 +143,7 @@ export class Killer implements AsyncDisposable {
     await this[Symbol.asyncDispose]();
     const testHost = this.#settled = used === undefined && this.#lent || await this.#begin();
     const started = performance.now();
-    const { code, stdout, stderr } = await testHost.run(undefined, ["--json", String(this.ctid)]);
+    const { code, stdout, stderr } = await testHost.run(testHost.own, "--json");
     const whole = performance.now() - started;
     if (code !== 0) throw new Error(`An undisturbed run of ${this.ctid} ended with ${code}: ${stderr}`);
     const steps = eventsOf(stdout).filter((event): event is RunEvent & { event: "step finished" } =>
@@ -154,7 +165,7 @@ export class Killer implements AsyncDisposable {
     const wrong: string[] = [];
     const child = testHost.host.command("/usr/bin/setsid", [
       Deno.execPath(),
-      ...await testHost.deno(`${project}setups/${this.ctid}.ts`),
+      ...await testHost.denoArguments(testHost.own),
       "--json",
       String(this.ctid),
     ], { stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
@@ -177,7 +188,7 @@ export class Killer implements AsyncDisposable {
     const guard = setTimeout(() => {
       wrong.push("hung");
       Deno.kill(-child.pid, "SIGKILL");
-    }, HANGS);
+    }, MAX_RUN_MS);
     const { code, signal: diedOf, at } = await status;
     const emitted = [await stdout, await stderr];
     clearTimeout(guard);
@@ -186,15 +197,16 @@ export class Killer implements AsyncDisposable {
       if (code !== SIGNALS[signal]) wrong.push(`exit code ${code}`);
       if (signal !== "SIGKILL") {
         this.cleanUps.push(at - signalled);
-        if (at - signalled > CLEAN_UP) wrong.push(`took ${Math.round(at - signalled)} ms to end`);
+        if (at - signalled > MAX_CLEAN_UP_MS) wrong.push(`took ${Math.round(at - signalled)} ms to end`);
         if (step > 0 && diedOf !== null) wrong.push(`died of ${diedOf} without cleaning up`);
         const ours = () => lookAt(testHost, (inside) => without(inside, undisturbed.processes, "all"));
         wrong.push(...(await soon(ours)).map((process) => `left running: ${process}`));
       }
     } else if (code !== 0) wrong.push(`not killed, and ended with exit code ${code}: ${emitted.join("")}`);
 
-    const again = await testHost.run(undefined, ["--json", "--timeout", `${HANGS}ms`, String(this.ctid)]);
-    emitted.push(again.stdout, again.stderr);
+    emitted.push(...(await testHost.host.pctCalls()).flat());
+    const again = await testHost.run(testHost.own, "--json", "--timeout", `${MAX_RUN_MS}ms`);
+    emitted.push(again.stdout, again.stderr, ...again.pctCalls.flat());
     wrong.push(...(await leaksOf(testHost, emitted)).map((file) => `something of ${file} was emitted`));
     if (again.code !== 0) {
       wrong.push(`the next run ended with exit code ${again.code}: ${again.stderr || again.stdout}`);
@@ -289,7 +301,7 @@ async function temporaryFiles(testHost: TestHost): Promise<string[]> {
 }
 
 /** A kill that a seed chooses. */
-export function randomKill(ctid: number, durations: readonly number[], random: (below: number) => number): Kill {
+export function randomKill(ctid: number, durations: readonly number[], random: Random): Kill {
   const signal = (Object.keys(SIGNALS) as Signal[])[random(4)]!;
   const step = random(durations.length);
   return {
@@ -305,7 +317,7 @@ export function randomKill(ctid: number, durations: readonly number[], random: (
 }
 
 /** A kill by each signal at the start of the program and of each step. */
-function boundaryKills(ctid: number, steps: number, random: (below: number) => number): Kill[] {
+function boundaryKills(ctid: number, steps: number, random: Random): Kill[] {
   return (Object.keys(SIGNALS) as Signal[]).flatMap((signal) =>
     Array.from({ length: steps }, (_, step): Kill => ({
       ctid,
@@ -321,8 +333,8 @@ function boundaryKills(ctid: number, steps: number, random: (below: number) => n
 /** Kills `count` runs in all, or just one, and reports them by setup. */
 export async function kills(report: Report, seed: number, count: number, only?: Kill): Promise<void> {
   const token = `torture/+&${crypto.getRandomValues(new Uint8Array(12)).toHex()}`;
-  const ctids = only === undefined ? await setups() : [only.ctid];
-  const watch = await ProcessWatch.start(formsOf(token));
+  const ctids = only === undefined ? availableSetups() : [only.ctid];
+  const watch = await ProcessWatch.start(tracesOf(token));
   await Promise.all(ctids.map(async (ctid, i) => {
     const share = Math.floor(count / ctids.length) + (i < count % ctids.length ? 1 : 0);
     report(await killsOf(ctid, token, seed, share, only));
@@ -348,7 +360,7 @@ async function killsOf(
   count: number,
   only?: Kill,
 ): Promise<Result> {
-  const random = generator(seed + ctid);
+  const random = randomFrom(seed + ctid);
   await using killer = new Killer(ctid, { token });
   const durations = await killer.steps();
   const atBoundaries = boundaryKills(ctid, durations.length, random);

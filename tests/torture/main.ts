@@ -21,7 +21,7 @@ const PARTS = ["kills", "faults", "fuzz"] as const;
 
 const USAGE = `Usage: deno task torture [options]
 
-Tries the setups on simulated hosts until something gives, and exits with 1 if anything does.
+Tries the setups on simulated hosts until something breaks, and exits with 1 if anything does.
 
   --only ${PARTS.join("|")}  that part only; default: all
   --seed N                   what the random choices come from; default: another one each time

@@ -6,6 +6,7 @@
 
 /** Where a secret was seen. */
 export interface Sight {
+  /** What it was seen in. */
   readonly where: "cmdline" | "environ";
   /** Whether the process was one inside a container. */
   readonly inside: boolean;
@@ -48,7 +49,7 @@ done 2>/dev/null`;
     return new ProcessWatch(child, folder);
   }
 
-  /** Ends it; gives how often it looked, and what it saw, each sight once. */
+  /** Stops looking. Gives how often it looked, and what it saw, each sight once. */
   async stop(): Promise<{ looks: number; seen: Sight[] }> {
     this.#child.kill("SIGTERM");
     const lines = (await this.#output).split("\n").slice(0, -1);

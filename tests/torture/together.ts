@@ -5,19 +5,20 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { project, TestHost } from "../support/test_host.ts";
+import { setupFile } from "../../bin/setups.ts";
+import { TestHost } from "../support/test_host.ts";
 import type { Failed, Report } from "./result.ts";
 
 const RUNS = 20;
 const AGAIN = "deno task torture --only kills --kills 0";
 
-/** One run works, the others say who it is and end with 6; a run of another container does not wait for them. */
+/** One run does the work, and the others name it and end with 6; a run of another container does not wait for them. */
 export async function together(report: Report): Promise<void> {
   await using testHost = await TestHost.begin();
   const { host } = testHost;
   await host.addContainer({ ctid: 902, hostname: "GPUtemplate", ip: "10.0.0.98" });
   const run = async (ctid: number) => {
-    const args = await testHost.deno(`${project}setups/${ctid}.ts`);
+    const args = await testHost.denoArguments(setupFile(ctid));
     const started = performance.now();
     const child = host.command(Deno.execPath(), [...args, String(ctid)], {
       stdin: "null",

@@ -1,5 +1,5 @@
 /**
- * In what a Docker container differs from what a setup says of it.
+ * How a Docker container differs from its specification.
  *
  * @module
  */
@@ -7,24 +7,23 @@
 import type { Difference } from "../../events.ts";
 import { Secret } from "../../secret.ts";
 import { formatDuration } from "../../time.ts";
-import { type ContainerInfo, type DeviceRequest, isAnonymous, type NotedHealthCheck } from "./container_info.ts";
+import { type ContainerInfo, type DeviceRequest, type HealthCheckInfo, isAnonymous } from "./container_info.ts";
 import {
   byNumber,
+  type DesiredContainer,
   type DockerContainerSpec,
   gpuNames,
-  type NormalizedSpec,
   portKey,
   reveal,
 } from "./container_options.ts";
-import type { ImageInfo } from "./engine.ts";
+import type { ContainerState } from "./container_state.ts";
 
-/** In what a container differs from its specification; only a new one can mend that. `image` is the one that it should have. */
+/** The differences between a container and its specification that only a new container can remove. */
 export function driftOf(
-  current: ContainerInfo,
-  image: ImageInfo | undefined,
-  spec: DockerContainerSpec,
-  { ports, volumes, shmSize, health }: NormalizedSpec,
+  { current, image }: Pick<ContainerState, "current" | "image">,
+  { spec, normalized: { ports, volumes, shmSize, health } }: DesiredContainer,
 ): Difference[] {
+  if (current === undefined) return [];
   const { Config, HostConfig } = current;
   const differences: Difference[] = [];
   const compare = (what: string, from: string, to: string) => {
@@ -43,7 +42,7 @@ export function driftOf(
   if (spec.restart !== undefined) {
     compare("restart", restartPolicy(HostConfig.RestartPolicy), spec.restart.replace(/:0$/, ""));
   }
-  if (spec.entrypoint !== undefined) compare("entrypoint", programOf(Config.Entrypoint ?? []), spec.entrypoint);
+  if (spec.entrypoint !== undefined) compare("entrypoint", entrypointName(Config.Entrypoint ?? []), spec.entrypoint);
   if (spec.command) compare("command", JSON.stringify(Config.Cmd ?? []), JSON.stringify(spec.command));
   if (spec.gpus) compare("GPUs", requestedGpus(HostConfig.DeviceRequests ?? []), gpuNames(spec.gpus));
   if (spec.runtime !== undefined) compare("runtime", HostConfig.Runtime ?? "", spec.runtime);
@@ -57,7 +56,7 @@ export function driftOf(
   if (spec.init !== undefined) compare("init", String(HostConfig.Init ?? false), String(spec.init));
   if (health) differences.push(...healthDrift(Config.Healthcheck ?? {}, health));
   if (spec.environment) {
-    // Which of the variables are those of another image, nobody knows.
+    // Which variables came with another image is unknown, so that none of them counts as superfluous.
     const ofImage = image !== undefined && current.Image === image.Id ? image.Config?.Env ?? [] : Config.Env ?? [];
     differences.push(...environmentDrift(Config.Env ?? [], ofImage, spec.environment));
   }
@@ -75,8 +74,11 @@ function sizeName(bytes: number): string {
   return `${bytes / 1024 ** power}${["", "k", "m", "g"][power]}`;
 }
 
-/** An entrypoint as {@linkcode DockerContainerSpec.entrypoint} has it; of several words, which that cannot have, all. */
-function programOf(entrypoint: readonly string[]): string {
+/**
+ * An entrypoint as in {@linkcode DockerContainerSpec.entrypoint}; one of several words, which cannot stand there, as
+ * JSON.
+ */
+function entrypointName(entrypoint: readonly string[]): string {
   return entrypoint.length > 1 ? JSON.stringify(entrypoint) : entrypoint[0] ?? "";
 }
 
@@ -87,7 +89,7 @@ function requestedGpus(requests: readonly DeviceRequest[]): string {
     ).join(" and ");
 }
 
-function healthDrift(actual: NotedHealthCheck, wanted: NotedHealthCheck): Difference[] {
+function healthDrift(actual: HealthCheckInfo, wanted: HealthCheckInfo): Difference[] {
   const differences: Difference[] = [];
   const compare = <T>(what: string, from: T | undefined, to: T | undefined, shown: (value: T) => string) => {
     if (to === undefined || JSON.stringify(from) === JSON.stringify(to)) return;
@@ -109,7 +111,7 @@ function publishedPorts({ HostConfig }: ContainerInfo): string[] {
 }
 
 function mounts({ Mounts }: ContainerInfo): string[] {
-  // Those that the image declares and the setup does not mount are none of the setup's.
+  // Anonymous volumes are declared by the image, not by the setup.
   return Mounts.filter((mount) => !isAnonymous(mount)).map((mount) =>
     `${mount.Type === "volume" ? mount.Name : mount.Source}:${mount.Destination}${mount.RW ? "" : ":ro"}`
   );
@@ -119,8 +121,8 @@ function restartPolicy({ Name, MaximumRetryCount }: ContainerInfo["HostConfig"][
   return MaximumRetryCount > 0 ? `${Name}:${MaximumRetryCount}` : Name || "no";
 }
 
-/** Variables that Docker's client gives to every container that it makes, where its configuration has proxies. */
-const PROXY = /^(?:http|https|ftp|all|no)_proxy$/i;
+/** Variables that Docker's client gives to every container that it creates, where its configuration has proxies. */
+const PROXY_VARIABLE = /^(?:http|https|ftp|all|no)_proxy$/i;
 
 function environmentDrift(
   actual: readonly string[],
@@ -142,13 +144,13 @@ function environmentDrift(
     const from = all.get(name);
     differences.push({
       what: `environment ${name}`,
-      // What was there in a secret's place is a secret, too.
+      // The value that a secret replaces is a secret as well.
       ...(from === undefined ? {} : { from: secret ? "another value" : from }),
       to: `${value}`,
     });
   }
   for (const name of own.keys()) {
-    if (!PROXY.test(name)) differences.push({ what: `environment ${name}`, from: "set" });
+    if (!PROXY_VARIABLE.test(name)) differences.push({ what: `environment ${name}`, from: "set" });
   }
   return differences;
 }

@@ -1,5 +1,5 @@
 /**
- * What Docker knows of a container.
+ * What Docker says about a container.
  *
  * @module
  */
@@ -10,10 +10,15 @@ import { inspect } from "./engine.ts";
 
 /** The part of `docker container inspect` that is used. */
 export interface ContainerInfo {
+  /** Its id. */
   readonly Id: string;
+  /** Its name, after a slash. */
   readonly Name: string;
+  /** The id of its image. */
   readonly Image: string;
+  /** How often its restart policy has restarted it. */
   readonly RestartCount: number;
+  /** Whether it runs, and how it has ended. */
   readonly State: {
     readonly Status: string;
     readonly Running: boolean;
@@ -21,6 +26,7 @@ export interface ContainerInfo {
     readonly Error?: string;
     readonly Health?: { readonly Status: string; readonly Log?: readonly { readonly Output?: string }[] | null } | null;
   };
+  /** What does not depend on the machine. */
   readonly Config: {
     readonly Image: string;
     readonly Env?: readonly string[] | null;
@@ -29,8 +35,9 @@ export interface ContainerInfo {
     readonly Labels?: Readonly<Record<string, string>> | null;
     readonly Hostname?: string;
     readonly User?: string;
-    readonly Healthcheck?: NotedHealthCheck | null;
+    readonly Healthcheck?: HealthCheckInfo | null;
   };
+  /** What depends on the machine. */
   readonly HostConfig: {
     readonly RestartPolicy: { readonly Name: string; readonly MaximumRetryCount: number };
     readonly PortBindings?:
@@ -42,7 +49,9 @@ export interface ContainerInfo {
     readonly ShmSize?: number;
     readonly Init?: boolean | null;
   };
+  /** The networks that it is connected to, by their names. */
   readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, unknown>> | null };
+  /** Its volumes, and what is mounted from the machine. */
   readonly Mounts: readonly {
     readonly Type: string;
     readonly Name?: string;
@@ -52,40 +61,47 @@ export interface ContainerInfo {
   }[];
 }
 
-/** A health check as Docker notes it, with times in nanoseconds. */
-export interface NotedHealthCheck {
+/** A health check as Docker shows it, with times in nanoseconds. */
+export interface HealthCheckInfo {
+  /** The command, after the word that says how it is run. */
   readonly Test?: readonly string[] | null;
+  /** The time between two checks. */
   readonly Interval?: number;
+  /** How long a check may take. */
   readonly Timeout?: number;
+  /** The time after the start in which a check that fails does not count. */
   readonly StartPeriod?: number;
+  /** How many checks in a row have to fail. */
   readonly Retries?: number;
 }
 
 /** What `--gpus` asked for. */
 export interface DeviceRequest {
-  /** -1 for all. */
+  /** How many; -1 for all. */
   readonly Count: number;
+  /** Which ones, by their numbers or ids. */
   readonly DeviceIDs?: readonly string[] | null;
+  /** What they have to be able to do, such as `gpu`. */
   readonly Capabilities?: readonly (readonly string[])[] | null;
 }
 
-/** The container of just this name; `undefined` where there is none. */
+/** The container with exactly this name; `undefined` where there is none. */
 export async function inspectContainer(
   container: Reading["container"],
   name: string,
 ): Promise<ContainerInfo | undefined> {
-  // `docker inspect` and `docker ps --filter name=` also answer for ids and for parts of names; this one takes an id, too, but
-  // never a part of a name.
+  // `docker ps --filter name=` would also find parts of names; this command finds ids as well, but never a part of a
+  // name.
   const info = await inspect<ContainerInfo>(container, sh`docker container inspect ${name}`);
   return info?.Name === `/${name}` ? info : undefined;
 }
 
-/** Whether a mount is a volume without a name of its own: nobody else has it, and its data are lost with the container. */
+/** Whether a mount is an anonymous volume: nothing else uses it, and its data is lost with the container. */
 export function isAnonymous({ Type, Name = "" }: ContainerInfo["Mounts"][number]): boolean {
   return Type === "volume" && /^[0-9a-f]{64}$/.test(Name);
 }
 
-/** The health of a container, which Docker calls by several names where nothing checks it: `undefined` then. */
+/** The health of a container; `undefined` where nothing checks it, for which Docker has several words. */
 export function healthStatus({ State }: ContainerInfo): string | undefined {
   const status = State.Health?.Status;
   return status === "" || status === "none" ? undefined : status;

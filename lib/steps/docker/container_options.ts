@@ -1,5 +1,5 @@
 /**
- * What a setup says of a Docker container, and how Docker is told.
+ * The specification of a Docker container, and the command that creates one.
  *
  * @module
  */
@@ -8,45 +8,51 @@ import { Secret } from "../../secret.ts";
 import { type Script, sh } from "../../shell.ts";
 import { type Duration, milliseconds } from "../../time.ts";
 import { requirePath } from "../support/path.ts";
-import type { NotedHealthCheck } from "./container_info.ts";
-import { requireReference } from "./engine.ts";
-import { PREDEFINED, requireNetworkName } from "./network.ts";
+import type { HealthCheckInfo } from "./container_info.ts";
+import { requireReference } from "./image_info.ts";
+import { PREDEFINED_NETWORKS, requireNetworkName } from "./network.ts";
 
-/** What a Docker container has to be. Only what is stated counts as a difference; `docker run` has the same names. */
+/** How long a container may take to run where the setup does not say. */
+const DEFAULT_START_TIMEOUT = "2m";
+
+/** What a Docker container has to be, in the terms of `docker run`. What is left out is not compared. */
 export interface DockerContainerSpec {
   /** The image, pulled where it is missing. */
   readonly image: string;
-  /** The published ports, all of them: `[address:]port:containerPort[/udp]`. */
+  /** All published ports: `[address:]port:containerPort[/udp]`. */
   readonly ports?: readonly string[];
-  /** The mounts, all but those without a name that the image brings: `nameOrPath:/path[:ro]`. */
+  /** All mounts, except the anonymous volumes that the image declares: `nameOrPath:/path[:ro]`. */
   readonly volumes?: readonly string[];
-  /** The environment beyond the image's, all of it but the proxies of Docker's client. A value can be a secret. */
+  /** All variables, except the image's and the proxies of Docker's client. A value can be a secret. */
   readonly environment?: Readonly<Record<string, string | Secret>>;
   /** The restart policy: `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:3`. */
   readonly restart?: "no" | "always" | "unless-stopped" | "on-failure" | `on-failure:${number}`;
   /** The arguments after the image. */
   readonly command?: readonly string[];
-  /** The program that is run with `command`, instead of the image's; empty for none, so that `command` has it. */
+  /**
+   * The program that runs instead of the image's, with `command` as its arguments; empty for none: `command` names it
+   * then.
+   */
   readonly entrypoint?: string;
-  /** Labels that have to be there, among others. */
+  /** Labels that it must have; it may have others. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** The GPUs, all of them: `all`, or numbers as `nvidia-smi` has them inside, where they begin with 0. */
+  /** All GPUs: `all`, or their numbers, from 0 on, as `nvidia-smi` shows them inside. */
   readonly gpus?: "all" | readonly number[];
   /** The runtime, such as `nvidia`. */
   readonly runtime?: string;
-  /** Whose shared memory it sees. */
+  /** The IPC mode: whose shared memory it uses. */
   readonly ipc?: "host" | "private" | "shareable" | "none";
   /** The size of its `/dev/shm`, such as `16g`. */
   readonly shmSize?: string;
-  /** The networks, all of them: names of {@linkcode network}, `bridge`, or one of `host` and `none` alone. */
+  /** All networks: names of a {@linkcode network}, `bridge`, or `host` or `none` alone. */
   readonly networks?: readonly string[];
   /** Its host name. */
   readonly hostname?: string;
   /** The user, and group, it runs as: `1000`, `www-data:www-data`. */
   readonly user?: string;
-  /** Whether a small init is its first process, which ends orphans and hands on signals. */
+  /** Whether a small init is its first process, which reaps orphans and forwards signals. */
   readonly init?: boolean;
-  /** The health check, in the place of the image's. */
+  /** The health check, instead of the image's. */
   readonly health?: HealthCheck;
   /** Files and folders inside that it reads at its start: it is restarted when their content has changed since. */
   readonly restartWith?: readonly string[];
@@ -54,9 +60,9 @@ export interface DockerContainerSpec {
   readonly within?: Duration;
 }
 
-/** How Docker finds out whether a container is healthy. What is not stated is the image's, or Docker's default. */
+/** How Docker finds out whether a container is healthy. What is left out is as in the image, or Docker's default. */
 export interface HealthCheck {
-  /** A line for the shell in the container; healthy is what exits with 0. */
+  /** A command line for the shell in the container, which exits with 0 when it is healthy. */
   readonly command: string;
   /** The time between two checks. Docker's default: 30 seconds. */
   readonly interval?: Duration;
@@ -68,39 +74,60 @@ export interface HealthCheck {
   readonly startPeriod?: Duration;
 }
 
-/** A specification as Docker would note it. */
+/** The parts of a specification that are compared in another form than they are written in. */
 export interface NormalizedSpec {
-  /** As {@linkcode portKey} has them. */
+  /** As {@linkcode portKey} makes them. */
   readonly ports: readonly string[] | undefined;
   /** `nameOrPath:/path[:ro]`. */
   readonly volumes: readonly string[] | undefined;
   /** In bytes. */
   readonly shmSize: number | undefined;
-  readonly health: NotedHealthCheck | undefined;
+  /** As Docker shows it. */
+  readonly health: HealthCheckInfo | undefined;
 }
 
-/** Reads the specification of a container. Throws a `TypeError` for what Docker would not take, or would take for something else. */
-export function readSpec(name: string, spec: DockerContainerSpec): NormalizedSpec {
+/** A container as it has to be: checked and normalized. */
+export interface DesiredContainer {
+  /** Its name. */
+  readonly name: string;
+  /** The specification, as the setup has it. */
+  readonly spec: DockerContainerSpec;
+  /** Its parts that need another form. */
+  readonly normalized: NormalizedSpec;
+  /** How long it may take to run, and to be healthy where it has a health check, in milliseconds. */
+  readonly startTimeoutMs: number;
+}
+
+/**
+ * Checks and normalizes a specification. Throws a `TypeError` for what Docker would refuse, or understand as something
+ * else.
+ */
+export function readSpec(name: string, spec: DockerContainerSpec): DesiredContainer {
   requireContainerName(name);
   requireReference(spec.image);
-  const ports = spec.ports?.map(parsePort);
-  const volumes = spec.volumes?.map(parseVolume);
   for (const [variable, value] of Object.entries(spec.environment ?? {})) requireVariable(variable, value);
   requireGpus(spec.gpus);
   requireNetworks(spec.networks);
-  const shmSize = spec.shmSize === undefined ? undefined : bytesOf(spec.shmSize);
-  const health = spec.health === undefined ? undefined : healthOf(spec.health);
   for (const path of spec.restartWith ?? []) requirePath(path, `restart the container "${name}" with`);
-  return { ports, volumes, shmSize, health };
+  const normalized = {
+    ports: spec.ports?.map(parsePort),
+    volumes: spec.volumes?.map(parseVolume),
+    shmSize: spec.shmSize === undefined ? undefined : bytesOf(spec.shmSize),
+    health: spec.health === undefined ? undefined : healthOf(spec.health),
+  };
+  return { name, spec, normalized, startTimeoutMs: milliseconds(spec.within ?? DEFAULT_START_TIMEOUT) };
 }
 
-/** The command that creates a container, what it reads, and those that have to follow before the container is started. */
+/**
+ * The command that creates a container, its stdin, and the commands that have to follow before the container is
+ * started.
+ */
 export function createCommand(
   name: string,
   spec: DockerContainerSpec,
 ): { readonly create: Script; readonly stdin: string | undefined; readonly connect: readonly Script[] } {
   const variables = Object.entries(spec.environment ?? {});
-  // In a file, here stdin, a value stays off every argument list; only a line break cannot stand there.
+  // An environment file, which is stdin here, keeps values out of argument lists; it cannot hold a line break.
   const inFile = variables.filter(([, value]) => !hasLineBreak(value));
   const inArguments = variables.filter(([, value]) => hasLineBreak(value));
   const options: Script[] = [
@@ -112,7 +139,7 @@ export function createCommand(
     ...inArguments.map(([variable, value]) => sh`--env ${`${variable}=${reveal(value)}`}`),
     ...(inFile.length === 0 ? [] : [sh`--env-file /dev/stdin`]),
     ...(spec.entrypoint === undefined ? [] : [sh`--entrypoint ${spec.entrypoint}`]),
-    // Docker reads this as a line of comma-separated values, in which the commas between the numbers need quotes.
+    // Docker parses this as comma-separated values, in which the commas between the numbers need quotes.
     ...(gpuNames(spec.gpus ?? []) === "" ? [] : [
       spec.gpus === "all" ? sh`--gpus all` : sh`--gpus ${`"device=${gpuNames(spec.gpus!)}"`}`,
     ]),
@@ -143,7 +170,10 @@ export function createCommand(
 /** Throws a `TypeError` unless a container can have this name. */
 export function requireContainerName(name: string): void {
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/.test(name)) {
-    throw new TypeError(`Cannot name a Docker container "${name}": expected letters, digits, "_", "." and "-"`);
+    throw new TypeError(
+      `Cannot name a Docker container "${name}": expected a letter or digit, ` +
+        `followed by one or more of letters, digits, "_", "." and "-"`,
+    );
   }
 }
 
@@ -152,16 +182,18 @@ function requireVariable(variable: string, value: string | Secret): void {
     throw new TypeError(`Cannot use "${variable}" as the name of an environment variable`);
   }
   if (value instanceof Secret && hasLineBreak(value)) {
-    throw new TypeError(`Cannot hand over the secret in "${variable}" as it has a line break: mount a file instead`);
+    throw new TypeError(
+      `Cannot pass the secret in "${variable}" to a container as it has a line break: mount a file instead`,
+    );
   }
 }
 
-/** Docker takes away a carriage return at the end of a line, too. */
+/** Whether a value has a line break. Docker drops a carriage return at the end of a line as well. */
 function hasLineBreak(value: string | Secret): boolean {
   return /[\r\n]/.test(reveal(value));
 }
 
-/** What a variable is, in the open. */
+/** The value of a variable, even if it is a secret. */
 export function reveal(value: string | Secret): string {
   return value instanceof Secret ? value.reveal() : value;
 }
@@ -176,7 +208,7 @@ function requireGpus(gpus: DockerContainerSpec["gpus"] = []): void {
 
 function requireNetworks(networks: readonly string[] = ["bridge"]): void {
   networks.forEach(requireNetworkName);
-  const alone = networks.some((network) => network !== "bridge" && PREDEFINED.has(network));
+  const alone = networks.some((network) => network !== "bridge" && PREDEFINED_NETWORKS.has(network));
   if (networks.length === 0 || (alone && networks.length > 1)) {
     throw new TypeError(
       `Cannot connect a container to [${
@@ -195,21 +227,21 @@ function bytesOf(size: string): number {
   return Number(number) * 1024 ** "bkmg".indexOf(unit.toLowerCase() || "b");
 }
 
-/** The numbers of GPUs in one word. */
+/** The numbers of GPUs as one word. */
 export function gpuNames(gpus: NonNullable<DockerContainerSpec["gpus"]>): string {
   return gpus === "all" ? gpus : gpus.toSorted(byNumber).join(",");
 }
 
-/** The order of numbers, also of those that are text. */
+/** Orders numbers, even those in text, by their value. */
 export function byNumber(a: string | number, b: string | number): number {
   return Number(a) - Number(b);
 }
 
-/** A health check as Docker notes it: what is not stated is not there. */
-function healthOf({ command, interval, timeout, retries, startPeriod }: HealthCheck): NotedHealthCheck {
+/** A health check as Docker shows it, without what is left out. */
+function healthOf({ command, interval, timeout, retries, startPeriod }: HealthCheck): HealthCheckInfo {
   if (command.trim() === "") throw new TypeError("Cannot check health with an empty command");
   if (retries !== undefined && !(Number.isInteger(retries) && retries > 0)) {
-    throw new TypeError(`Cannot check health with ${retries} retries: expected a whole number from 1 on`);
+    throw new TypeError(`Cannot check health with ${retries} retries: expected a positive integer`);
   }
   const nanoseconds = (duration: Duration) => Math.round(milliseconds(duration) * 1e6);
   return {
@@ -230,7 +262,7 @@ function option(name: string, value: string | number | undefined): Script[] {
   return value === undefined ? [] : [sh`${`--${name}`} ${value}`];
 }
 
-/** `[address:]port:containerPort[/udp]`, as Docker notes it. */
+/** Normalizes `[address:]port:containerPort[/udp]`. */
 function parsePort(text: string): string {
   const match = /^(?:(\d+(?:\.\d+){3}|\[[0-9a-f:]+\]):)?([1-9]\d*):([1-9]\d*)(?:\/(tcp|udp))?$/.exec(text);
   if (!match || [match[2], match[3]].some((port) => Number(port) > 65535)) {
@@ -240,20 +272,20 @@ function parsePort(text: string): string {
   return portKey(address.replace(/^\[|\]$/g, ""), hostPort!, `${containerPort}/${protocol}`);
 }
 
-/** A published port as it is compared. */
+/** A published port in the form in which ports are compared. */
 export function portKey(address: string, hostPort: string, containerPort: string): string {
   const any = address === "" || address === "0.0.0.0";
   return `${any ? "" : `${address}:`}${hostPort}:${containerPort.replace(/\/tcp$/, "")}`;
 }
 
-/** `nameOrPath:/path[:ro]`. */
+/** Normalizes `nameOrPath:/path[:ro]`. */
 function parseVolume(text: string): string {
   const match = /^(\/[^:]*|[a-zA-Z0-9][a-zA-Z0-9_.-]*):(\/[^:]*)(?::(ro|rw))?$/.exec(text);
   if (!match) {
     throw new TypeError(`Cannot mount "${text}": expected nameOrPath:/path[:ro], such as "portainer_data:/data"`);
   }
   const [, source, destination, access] = match;
-  // Docker drops a slash at the end.
+  // Docker drops a trailing slash.
   const path = (text: string) => text.replace(/(?<=.)\/+$/, "");
   return `${path(source!)}:${path(destination!)}${access === "ro" ? ":ro" : ""}`;
 }

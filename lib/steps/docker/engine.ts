@@ -1,5 +1,5 @@
 /**
- * The Docker engine, and what the steps of Docker ask it.
+ * The Docker engine, and what the steps ask it.
  *
  * @module
  */
@@ -8,18 +8,21 @@ import { failureOf, type Output } from "../../container/container.ts";
 import type { Reading, Step } from "../../step.ts";
 import { ExitCode, Failure } from "../../errors.ts";
 import { type Script, sh } from "../../shell.ts";
+import { head } from "../../text.ts";
+import { freeBytesIn } from "../support/disk_space.ts";
 
-/** How long the engine may take to answer after the container's start. */
-const ENGINE_TIMEOUT = 60_000;
-/** What must be free below Docker's data before anything is fetched or replaced, in bytes. */
-const LEAST_FREE = 512 * 1024 * 1024;
+/** How long the engine may take to answer after its service was started, in milliseconds. */
+const ENGINE_TIMEOUT_MS = 60_000;
+/** How much must be free where Docker keeps its data before anything is pulled or replaced, in bytes. */
+const MIN_FREE_BYTES = 512 * 1024 * 1024;
+/** How much is shown of a line that Docker wrote, in characters. */
+const MAX_LINE_LENGTH = 300;
 
 /**
- * The Docker engine answers. Where it does not, its service is started and waited for, for a minute.
+ * The Docker engine answers. If it does not, its service is started and waited for, for up to a minute.
  *
- * An engine that is not installed, or that fails for another reason than that it is still starting, is an error at once.
- *
- * Requirements, section 2: "Waiting for services".
+ * An engine that is not installed, or that fails for any other reason than that it is still starting, is an error at
+ * once.
  *
  * @example
  * ```ts
@@ -42,37 +45,15 @@ export function engine(): Step {
       await at.container.write(sh`command -v systemctl >/dev/null && systemctl start docker`, { codes: "any" });
       const started = performance.now();
       while ((output = await look(at)).code !== 0) {
-        // Only an engine that is still on its way is worth waiting for.
+        // Only an engine that is still starting is worth waiting for.
         if (!/cannot connect to the docker daemon/i.test(output.errorText)) throw failureOf(output);
-        if (performance.now() - started > ENGINE_TIMEOUT) {
+        if (performance.now() - started > ENGINE_TIMEOUT_MS) {
           throw failureOf(output, "The Docker engine did not answer within 1 min", ExitCode.Timeout);
         }
         await at.pause(1_000);
       }
     },
   } satisfies Step<Output>;
-}
-
-/** The part of `docker image inspect` that is used. */
-export interface ImageInfo {
-  readonly Id: string;
-  readonly RepoTags?: readonly string[] | null;
-  readonly RootFS?: { readonly Layers?: readonly string[] | null } | null;
-  readonly Config?: ImageConfig | null;
-}
-
-/** The part of an image's configuration that is used. */
-export interface ImageConfig {
-  readonly Env?: readonly string[] | null;
-  readonly [key: string]: unknown;
-}
-
-/** The image of this name, or `undefined` where Docker says that there is none. */
-export async function inspectImage(
-  container: Reading["container"],
-  reference: string,
-): Promise<ImageInfo | undefined> {
-  return await inspect<ImageInfo>(container, sh`docker image inspect ${reference}`);
 }
 
 /** Runs a `docker … inspect`: the object, or `undefined` where Docker says that there is none. */
@@ -83,6 +64,11 @@ export async function inspect<T>(container: Reading["container"], script: Script
   throw failureOf(output);
 }
 
+/** The objects that a `docker … inspect --format '{{json .}}'` printed, one a line, among other lines. */
+export function inspectedObjects<T>(output: Output): T[] {
+  return output.text.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as T);
+}
+
 /** The lines in which Docker, whatever its version, says that something is not there. */
 export function missing(output: Output): string[] {
   return output.errorText.split("\n").filter((line) =>
@@ -91,13 +77,13 @@ export function missing(output: Output): string[] {
 }
 
 /** Throws a {@linkcode Failure} unless `needed` bytes, 512 MiB by default, are free where Docker keeps its data. */
-export async function requireSpace({ container }: Reading, needed = LEAST_FREE): Promise<void> {
+export async function requireSpace({ container }: Reading, needed = MIN_FREE_BYTES): Promise<void> {
   const output = await container.read(
     sh`d=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
 [ -d "$d" ] || d=/
 df -Pk "$d" | tail -n 1`,
   );
-  const free = Number(output.text.trim().split(/\s+/)[3]) * 1024;
+  const free = freeBytesIn(output.text);
   if (free >= needed) return;
   if (Number.isNaN(free)) throw failureOf(output, "Cannot tell how much space is free for Docker inside the container");
   const mebibytes = (bytes: number, round: (n: number) => number) => `${round(bytes / 1024 / 1024)} MiB`;
@@ -113,21 +99,7 @@ df -Pk "$d" | tail -n 1`,
   );
 }
 
-/**
- * Throws a `TypeError` unless this can be the name of an image: `name`, `name:tag`, `registry:5000/name@sha256:…`. An id can, too.
- */
-export function requireReference(reference: string): void {
-  if (!/^[A-Za-z0-9][\w./:@-]*$/.test(reference)) {
-    throw new TypeError(
-      `Cannot use ${
-        JSON.stringify(reference)
-      } as an image: expected a name with a tag or a digest, such as "busybox:1.37"`,
-    );
-  }
-}
-
-/** A name of an image as Docker shows it: `busybox:latest` for `docker.io/library/busybox`. */
-export function familiarName(reference: string): string {
-  const name = reference.replace(/^(?:index\.)?docker\.io\//, "").replace(/^library\/(?=[^/]+$)/, "");
-  return /[:@][^/]*$/.test(name) ? name : `${name}:latest`;
+/** The last line of the output of a command, in which Docker says what went wrong. */
+export function lastLine(output: Output): string {
+  return head((output.errorText || output.text).split("\n").at(-1)!, MAX_LINE_LENGTH) || `exit code ${output.code}`;
 }

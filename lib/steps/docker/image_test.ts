@@ -1,21 +1,43 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { FakeDocker } from "../../../tests/support/fake_docker.ts";
 import { type Answer, ensure, on, type Rule, StubContainer } from "../../../tests/support/stubs.ts";
 import { StepFailed } from "../../engine.ts";
-import { Output } from "../../container/container.ts";
-import { CommandFailed, ExitCode, SessionLost } from "../../errors.ts";
-import type { HostFile } from "../../host/host.ts";
+import { CommandFailed, ExitCode } from "../../errors.ts";
 import { Secret } from "../../secret.ts";
-import { hostFileOf, imageFiles, tar } from "../../../tests/fixtures/image_archive.ts";
-import type { ImageInfo } from "./engine.ts";
-import { image, loadedImage } from "./image.ts";
+import { image } from "./image.ts";
 
 const space = on("df -Pk", "overlay 99 9 10000000 9% /var/lib/docker");
 const missing = { code: 1, stderr: "Error response from daemon: No such image: app:1" };
 const there = '[{"Id":"sha256:1"}]';
 const refused = (stderr: string) => ({ code: 1, stderr: `Error response from daemon: ${stderr}` });
 
-// Requirements, section 2: "Pulling/Loading Docker Images".
-Deno.test("a failure of the network that may pass is tried again, with a longer pause each time", async () => {
+Deno.test("an image is pulled where it is missing, and left alone where it is there", async () => {
+  const docker = new FakeDocker();
+  const there = new StubContainer(docker.rule);
+  assertEquals([(await ensure(image("app:2"), there)).outcome, there.writes], ["unchanged", []]);
+
+  docker.images.clear();
+  const pulls: Rule = (script, _verb, { onOutput }) => {
+    if (script.display === "docker pull app:2") {
+      onOutput?.(new TextEncoder().encode("a: Waiting\nb: Pull complete\n"), "stdout");
+    }
+    return undefined;
+  };
+  const missing = new StubContainer(pulls, docker.rule);
+  const { outcome, differences, events } = await ensure(image("app:2"), missing);
+  assertEquals([outcome, differences, missing.writes], ["changed", [{ what: "image", to: "app:2" }], [
+    "docker pull app:2",
+  ]]);
+  const progress = events.flatMap((event) => event.event === "step progress" ? [event.text] : []);
+  assertEquals(progress, ["pulling", "b: Pull complete"]);
+
+  // Exit code 0 and no image is a failure.
+  docker.images.clear();
+  const idle = new StubContainer(on("docker pull", "Done"), docker.rule);
+  await assertRejects(() => ensure(image("app:2"), idle), StepFailed, "still different: image: app:2");
+});
+
+Deno.test("a failure of the network that may pass is tried again, after a longer delay each time", async () => {
   const passing = [
     'Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout',
     'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io on 127.0.0.53:53: no such host',
@@ -32,15 +54,15 @@ Deno.test("a failure of the network that may pass is tried again, with a longer 
     const { outcome, events } = await ensure(image("app:1"), stub);
     assertEquals([outcome, stub.writes], ["changed", Array(3).fill("docker pull app:1")]);
     const said = events.flatMap((event) => event.event === "step progress" ? [event.text] : []);
-    assertEquals(said.filter((line) => line.includes("once more")).map((line) => line.split(", once more in ")[1]), [
+    assertEquals(said.filter((line) => line.includes("retrying")).map((line) => line.split(", retrying in ")[1]), [
       "2.0 s",
       "10.0 s",
     ]);
-    assertStringIncludes(said.join("\n"), `try 1 failed (Error response from daemon: ${text}`);
+    assertStringIncludes(said.join("\n"), `attempt 1 failed (Error response from daemon: ${text}`);
   }
 });
 
-Deno.test("the third failure is the last, and is the one that is told; what does not pass is not tried again", async () => {
+Deno.test("the third failure is the last and the one that is shown; a lasting one is not tried again", async () => {
   const cases: [answers: Answer[], message: string, tries: number][] = [
     [
       [refused("i/o timeout"), refused("unexpected EOF"), refused("connection refused")],
@@ -66,7 +88,7 @@ Deno.test("without 512 MiB to spare nothing is pulled", async () => {
   assertEquals(stub.writes, []);
 });
 
-// DESIGN 4: a secret travels on stdin, never in any argument list; DESIGN of this step: nothing of it stays.
+// A secret travels on stdin, never in any argument list, and nothing of it stays.
 Deno.test("a login has its token on stdin, a folder that goes, and the registry of the image", async () => {
   const registries: [reference: string, stated: string | undefined, login: string][] = [
     ["app:1", undefined, "docker login --username phoenix --password-stdin >/dev/null"],
@@ -90,7 +112,7 @@ Deno.test("a login has its token on stdin, a folder that goes, and the registry 
   }
 });
 
-Deno.test("a login that is refused is told as such", async () => {
+Deno.test("a login that is refused is shown as such", async () => {
   const stub = new StubContainer(
     on("docker login", { code: 3, stderr: "Error response from daemon: unauthorized: incorrect username or password" }),
     on("image inspect", missing),
@@ -105,7 +127,7 @@ Deno.test("a login that is refused is told as such", async () => {
   assertEquals(stub.writes.length, 1);
 });
 
-Deno.test("what can be no image and no user is refused when the step is made", () => {
+Deno.test("names that no image and no user can have are refused when the step is made", () => {
   for (const reference of ["", "-v", "a b", "app:1;id", "$(id)"]) {
     assertThrows(() => image(reference), TypeError, "as an image");
   }
@@ -113,185 +135,4 @@ Deno.test("what can be no image and no user is refused when the step is made", (
   for (const username of ["", "a:b", "a b"]) {
     assertThrows(() => image("app", { login: { username, token } }), TypeError, "log in");
   }
-  assertThrows(() => loadedImage("app@sha256:00", { archive: "/a.tar" }), TypeError, "without a digest");
-  assertThrows(() => loadedImage("app:1", { archive: "a.tar" }), TypeError, "absolute path");
-});
-
-/** An engine that has images by their ids, and takes those of an archive. */
-function engineWith(
-  images: ImageInfo[],
-  { loads = [], said = "Loaded image: app:1", ...failure }: {
-    loads?: ImageInfo[];
-    said?: string;
-    code?: number;
-    stderr?: string;
-  } = {},
-): { stub: StubContainer; sent: () => Uint8Array } {
-  let sent = new Uint8Array();
-  const rule: Rule = (script, verb, { stdin }) => {
-    if (verb === "read") {
-      const names = /^docker image inspect --format '\{\{json \.\}\}' (.*)$/.exec(script.display)?.[1]?.split(" ");
-      if (names === undefined) return undefined;
-      const found = names.map((name) => images.find(({ Id, RepoTags }) => Id === name || RepoTags?.includes(name)));
-      const lacking = names.filter((_, i) => found[i] === undefined);
-      return {
-        code: lacking.length > 0 ? 1 : 0,
-        stdout: found.filter(Boolean).map((info) => JSON.stringify(info)).join("\n"),
-        stderr: lacking.map((name) => `Error response from daemon: No such image: ${name}`).join("\n"),
-      };
-    }
-    if (script.display === "docker load") {
-      const chunks = stdin as AsyncIterable<Uint8Array<ArrayBuffer>>;
-      (async () => sent = await new Blob(await Array.fromAsync(chunks, (chunk) => chunk.slice())).bytes())();
-      if (failure.code !== undefined) return failure;
-      images.push(...loads);
-      return said;
-    }
-    const [, source, name] = /^docker tag (\S+) (\S+)$/.exec(script.display) ?? [];
-    const tagged = images.find(({ Id, RepoTags }) => Id === source || RepoTags?.includes(source!));
-    if (!tagged) return undefined;
-    images = images.map((info) => ({
-      ...info,
-      RepoTags: [...(info.RepoTags ?? []).filter((tag) => tag !== name), ...(info === tagged ? [name!] : [])],
-    }));
-    return "";
-  };
-  return { stub: new StubContainer(rule, space), sent: () => sent };
-}
-
-const SPEC = { archive: "/images/app.tar" };
-const onHost = (file: HostFile | undefined) => ({ host: { file: () => Promise.resolve(file) } });
-
-Deno.test("an image is loaded from its archive where it is missing, and the second time nothing is sent", async () => {
-  const { files, id, manifest } = await imageFiles({ tags: ["app:1"] });
-  const archive = tar(files);
-  // Docker's classic store knows it by one id, the containerd image store by the other.
-  for (const Id of [id, manifest]) {
-    const { stub, sent } = engineWith([], { loads: [{ Id, RepoTags: ["app:1"] }] });
-    const options = onHost(hostFileOf(archive));
-    const difference = { what: "image", to: id.slice(7, 19) };
-    const checked = await ensure(loadedImage("app:1", SPEC), stub, { ...options, check: true });
-    assertEquals([checked.outcome, checked.differences, stub.writes], ["would change", [difference], []]);
-    const { outcome, differences } = await ensure(loadedImage("app:1", SPEC), stub, options);
-    assertEquals([outcome, differences, stub.writes], ["changed", [difference], ["docker load"]]);
-    await new Promise((resolve) => setTimeout(resolve));
-    assertEquals(sent(), archive);
-    for (const check of [true, false]) {
-      assertEquals((await ensure(loadedImage("app:1", SPEC), stub, { ...options, check })).outcome, "unchanged");
-    }
-    assertEquals([stub.writes.length, stub.reads.filter((read) => read.includes("inspect")).length], [1, 5]);
-  }
-});
-
-Deno.test("another image of this name gives it up; one that is there under its id alone is only named", async () => {
-  const { files, id } = await imageFiles({ tags: ["app:1"] });
-  const options = onHost(hostFileOf(tar(files)));
-  const other = { Id: `sha256:${"0".repeat(64)}`, RepoTags: ["app:1"] };
-
-  const wrong = engineWith([other], { loads: [{ Id: id, RepoTags: [] }] }).stub;
-  // As an engine does that has taken the image, and lost the name to somebody else.
-  await assertRejects(() => ensure(loadedImage("app:1", SPEC), wrong, options), StepFailed, "still not so");
-
-  const known = engineWith([other, { Id: id, RepoTags: [] }]).stub;
-  const { outcome, differences } = await ensure(loadedImage("app:1", SPEC), known, options);
-  assertEquals([outcome, differences, known.writes], [
-    "changed",
-    [{ what: "name", from: "000000000000", to: id.slice(7, 19) }],
-    [`docker tag ${id} app:1`],
-  ]);
-});
-
-Deno.test("the only image of an archive can have another name there, or none", async () => {
-  for (const [tags, said] of [[["old/name:3"], "Loaded image: old/name:3"], [[], "Loaded image ID: "]] as const) {
-    const { files, id } = await imageFiles({ tags });
-    const { stub } = engineWith([], {
-      loads: [{ Id: id, RepoTags: [...tags] }],
-      said: said.endsWith(" ") && tags.length === 0 ? `${said}${id}` : said,
-    });
-    await ensure(loadedImage("app:1", SPEC), stub, onHost(hostFileOf(tar(files))));
-    assertEquals(stub.writes, ["docker load", `docker tag ${tags[0] ?? id} app:1`]);
-  }
-});
-
-// The containerd image store makes a manifest of its own for an image that comes without one.
-Deno.test("an image of an old archive is recognised by its layers and configuration where its id is another", async () => {
-  const { files, layers, config } = await imageFiles({ tags: ["app:1"], legacy: "config.json" });
-  const options = onHost(hostFileOf(tar(files)));
-  const same = {
-    Id: "sha256:made",
-    RepoTags: ["app:1"],
-    RootFS: { Layers: layers },
-    Config: { Env: config.Env, Cmd: config.Cmd, Volumes: null, Labels: {}, User: "", Hostname: "" },
-  };
-  assertEquals((await ensure(loadedImage("app:1", SPEC), engineWith([same]).stub, options)).outcome, "unchanged");
-  const others = [
-    { ...same, RootFS: { Layers: [...layers, "sha256:more"] } },
-    { ...same, Config: { ...same.Config, Env: ["A=2"] } },
-    { ...same, Config: { ...same.Config, Volumes: { "/data": {} } } },
-  ];
-  for (const other of others) {
-    const check = await ensure(loadedImage("app:1", SPEC), engineWith([other]).stub, { ...options, check: true });
-    assertEquals(check.outcome, "would change");
-  }
-});
-
-Deno.test("an archive that does not do is an error, and nothing is sent", async () => {
-  const { files } = await imageFiles({ tags: ["app:1"] });
-  const archive = tar(files);
-  const two = JSON.parse(files.find(({ name }) => name === "manifest.json")!.content) as unknown[];
-  const several = tar([
-    ...files.filter(({ name }) => name !== "manifest.json"),
-    { name: "manifest.json", content: JSON.stringify([two[0], two[0]]) },
-  ]);
-  const fails = async (file: HostFile | undefined, message: string, ...rules: Rule[]) => {
-    const stub = new StubContainer(...rules);
-    await assertRejects(() => ensure(loadedImage("other:1", SPEC), stub, onHost(file)), StepFailed, message);
-    assertEquals(stub.writes, []);
-  };
-  await fails(undefined, 'There is no archive "/images/app.tar" on the host');
-  await fails(hostFileOf(new Uint8Array(10)), "it is no tar archive");
-  await fails(hostFileOf(several), 'has no image "other:1" but 2 others: app:1; app:1');
-  const nothing = on("image inspect", (script) => ({
-    code: 1,
-    stderr: script.display.split(" ").slice(5).map((name) => `Error: No such image: ${name}`).join("\n"),
-  }));
-  // Twice the size has to be free, since Docker unpacks what it is given.
-  const large = { ...hostFileOf(archive), size: 3 * 1024 ** 3 };
-  await fails(large, "expected at least 6144 MiB", nothing, on("df -Pk", "overlay 99 9 6000000 9% /"));
-  const down = { code: 1, stderr: "Cannot connect to the Docker daemon at unix:///var/run/docker.sock." };
-  await fails(hostFileOf(archive), "exit code 1", on("image inspect", down));
-});
-
-Deno.test("a load that fails says why, and what cannot be used is removed again", async () => {
-  const { files, manifest, id } = await imageFiles({ tags: ["app:1"] });
-  const options = onHost(hostFileOf(tar(files)));
-  const failing = engineWith([], { code: 1, stderr: "unexpected EOF" }).stub;
-  await assertRejects(
-    () => ensure(loadedImage("app:1", SPEC), failing, options),
-    StepFailed,
-    'Cannot load "/images/app.tar": unexpected EOF',
-  );
-
-  const oci = hostFileOf(tar((await imageFiles({ tags: ["app:1"], oci: true })).files));
-  const stderr = "open /var/lib/docker/tmp/docker-import-12/repositories: no such file or directory";
-  const error = await assertRejects(
-    () => ensure(loadedImage("app:1", SPEC), engineWith([], { code: 1, stderr }).stub, onHost(oci)),
-    StepFailed,
-    "is in OCI layout only",
-  );
-  assertStringIncludes(error.hint!, "docker save");
-
-  // The containerd image store then exits with 0, and has an image of which no container can be made.
-  const said = "Loaded image: app:1\nError unpacking image app:1: no space left on device";
-  const { stub: broken } = engineWith([]);
-  broken.write = (script, { stdin } = {}) => {
-    broken.writes.push(script.display);
-    // The cause is told also where it cannot be removed.
-    if (stdin === undefined) return Promise.reject(new SessionLost("gone"));
-    return Promise.resolve(
-      new Output(script.display, { code: 0, stdout: new TextEncoder().encode(said), stderr: new Uint8Array() }),
-    );
-  };
-  await assertRejects(() => ensure(loadedImage("app:1", SPEC), broken, options), StepFailed, "Cannot load");
-  assertEquals(broken.writes, ["docker load", `docker image rm -f ${id} ${manifest}`]);
 });

@@ -10,12 +10,10 @@ import { sh } from "../../shell.ts";
 import { missing } from "./engine.ts";
 
 /**
- * A Docker network of this name is there: a bridge of its own, in which containers reach each other by their names. One that is
- * there is left as it is.
+ * A Docker network with this name is there: a bridge of its own, in which containers reach each other by name. An
+ * existing network is left as it is.
  *
- * Throws a `TypeError` for what is no name of a network, and for one that Docker always has.
- *
- * Requirements, section 2: "Running specific applications or scripts inside the container".
+ * Throws a `TypeError` for an invalid name, and for that of a predefined network of Docker.
  *
  * @example
  * ```ts
@@ -24,15 +22,15 @@ import { missing } from "./engine.ts";
  */
 export function network(name: string): Step {
   requireNetworkName(name);
-  if (PREDEFINED.has(name)) {
-    throw new TypeError(`Cannot make a Docker network "${name}": Docker always has one of this name`);
+  if (PREDEFINED_NETWORKS.has(name)) {
+    throw new TypeError(`Cannot create a Docker network "${name}": Docker has a predefined network of this name`);
   }
   return {
     title: `Docker network ${name}`,
     async probe({ container }) {
       const output = await container.read(sh`docker network inspect --format '{{.Name}}' ${name}`, { codes: [0, 1] });
       if (output.code !== 0 && missing(output).length === 0) throw failureOf(output);
-      // An id, or the beginning of one, is found as well.
+      // Docker also finds a network by its id, or by the beginning of it.
       return output.text === name;
     },
     diff: (there) => there ? [] : [{ what: "network", to: name }],
@@ -42,12 +40,15 @@ export function network(name: string): Step {
   } satisfies Step<boolean>;
 }
 
-/** The networks that Docker always has. */
-export const PREDEFINED: ReadonlySet<string> = new Set(["bridge", "host", "none"]);
+/** The networks that every Docker engine has. */
+export const PREDEFINED_NETWORKS: ReadonlySet<string> = new Set(["bridge", "host", "none"]);
 
 /** Throws a `TypeError` unless a network can have this name. */
 export function requireNetworkName(name: string): void {
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) {
-    throw new TypeError(`Cannot name a Docker network "${name}": expected letters, digits, "_", "." and "-"`);
+    throw new TypeError(
+      `Cannot name a Docker network "${name}": expected a letter or digit, ` +
+        `optionally followed by letters, digits, "_", "." and "-"`,
+    );
   }
 }

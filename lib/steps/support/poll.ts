@@ -1,5 +1,5 @@
 /**
- * Waiting: the one loop behind every wait.
+ * Polling: the loop behind every wait.
  *
  * @module
  */
@@ -8,109 +8,131 @@ import type { Reading } from "../../step.ts";
 import { CommandFailed, ExitCode, Failure, SessionLost } from "../../errors.ts";
 import { type Duration, formatDuration, milliseconds, within } from "../../time.ts";
 
-/** Something that a wait depends on: once it has gone, waiting is pointless. */
+/** Something that a wait depends on: once it is gone, waiting makes no sense. */
 export interface Alive {
-  /** Why it is gone for good, as a sentence; `undefined` while there is hope. */
+  /** Why it is gone for good, as a sentence; `undefined` if it is not. */
   whyGone(at: Reading): Promise<string | undefined>;
 }
 
 /** How long a wait lasts, and what ends it early. */
 export interface WaitOptions {
-  /** The deadline, from the end of the first look on; a look that is under way then may take 15 seconds more. Default: 1 minute. */
+  /**
+   * How long to wait after the first look; a look that is under way at the deadline may take 15 seconds more. Default:
+   * 1 minute.
+   */
   readonly within?: Duration;
   /** The longest time between two looks. Default: 1 second. */
   readonly interval?: Duration;
-  /** What has to live on meanwhile, such as `docker.running("portainer")`: the wait fails at once when it is gone. */
+  /**
+   * What has to stay alive, such as `docker.running("portainer")`: the wait fails at once when it is gone. Default:
+   * nothing.
+   */
   readonly while?: Alive;
 }
 
-/** How long a look that is under way at the deadline may go on, in milliseconds. */
-const LAST_LOOK = 15_000;
+/** What is polled for. */
+export interface Poll<State> {
+  /** The end of "waiting for …", such as `port 80 to be open`. */
+  readonly subject: string;
+  /** Looks once. */
+  look(): Promise<State>;
+  /** Whether this state ends the wait. */
+  isDone(state: State): boolean;
+  /** The state as a phrase. */
+  describe(state: State): string;
+  /** How long a look may continue after the deadline, in milliseconds. Default: 15 seconds. */
+  readonly maxLastLookMs?: number;
+}
+
+/** How long a look that is under way at the deadline may continue. */
+const MAX_LAST_LOOK_MS = 15_000;
+/** The time before the second look: what is nearly ready is ready soon. */
+const FIRST_PAUSE_MS = 100;
+/** The factor by which the time between two looks grows. */
+const PAUSE_GROWTH = 1.5;
 
 /**
- * Looks again and again until `done`. Throws a {@linkcode Failure} with exit code 5 at the deadline that says what was seen last,
- * and with exit code 4 at once when what has to live on is gone. `subject` goes on the sentence: `Waited 1 min for "…" to answer`.
+ * Looks until the state is the wanted one, starting with the `first` state. Throws a {@linkcode Failure} with exit code
+ * 5 at the deadline, which reports the last state, and one with exit code 4 as soon as what has to stay alive is gone.
  *
- * A container that does not answer meanwhile, as a backup froze or stopped it, is waited for like everything else, with a warning.
+ * If the container does not answer in the meantime, for instance because a backup froze or stopped it, the wait goes
+ * on, with a warning.
  */
-export async function waitUntil<State>(
+export async function pollUntil<State>(
   at: Reading,
-  subject: string,
+  poll: Poll<State>,
   first: State,
-  wait: {
-    readonly look: () => Promise<State>;
-    readonly done: (state: State) => boolean;
-    readonly seen: (state: State) => string;
-    /** How long a look may go on beyond the deadline, in milliseconds. Default: 15 seconds. */
-    readonly lastLook?: number;
-  },
   options: WaitOptions,
 ): Promise<void> {
-  const { deadline, longest } = requireWaitOptions(options);
+  const { deadline, longestPause } = requireWaitOptions(options);
+  const { subject, maxLastLookMs = MAX_LAST_LOOK_MS } = poll;
   const started = performance.now();
   const left = () => deadline - (performance.now() - started);
-  const { lastLook = LAST_LOOK } = wait;
   let last = first;
-  let away: string | undefined;
-  const unlessAway = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
-    const before = away;
+  /** Why the container does not answer at the moment, if it does not. */
+  let silence: string | undefined;
+  const unlessSilent = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
+    const before = silence;
     try {
-      // A container that a backup holds can keep a look for as long as the backup takes.
-      const looked = await within(work().then((result) => ({ result })), Math.max(left(), 0) + lastLook);
-      away = looked ? undefined : before ?? `a look did not end within ${formatDuration(lastLook)} after the deadline`;
-      return looked?.result;
+      // In a container that a backup froze, a look can take as long as the backup.
+      const answer = await within(work().then((result) => ({ result })), Math.max(left(), 0) + maxLastLookMs);
+      silence = answer
+        ? undefined
+        : before ?? `the last look had not ended ${formatDuration(maxLastLookMs)} after the deadline`;
+      return answer?.result;
     } catch (error) {
-      if (!isAway(error)) throw error;
-      away = awayBecause(error);
-      if (before === undefined && away !== wait.seen(first)) at.warn(`Waiting for ${subject}: ${away}`);
+      silence = silenceIn(error);
+      if (before === undefined && silence !== poll.describe(first)) at.warn(`Waiting for ${subject}: ${silence}`);
     }
   };
-  // Short at first: most services that are nearly there are there soon.
-  for (let pause = Math.min(100, longest);; pause = Math.min(pause * 1.5, longest)) {
-    if (away === undefined) {
-      if (wait.done(last)) return;
-      const gone = await unlessAway(async () => await whyGone(at, options.while));
-      if (gone !== undefined) throw new Failure(ExitCode.Step, `Waiting for ${subject} is pointless: ${gone}`);
+  for (let pause = Math.min(FIRST_PAUSE_MS, longestPause);; pause = Math.min(pause * PAUSE_GROWTH, longestPause)) {
+    if (silence === undefined) {
+      if (poll.isDone(last)) return;
+      const gone = await unlessSilent(async () => await whyGone(at, options.while));
+      if (gone !== undefined) throw new Failure(ExitCode.Step, `Stopped waiting for ${subject}: ${gone}`);
     }
+    const seen = silence ?? poll.describe(last);
     const rest = left();
-    if (rest <= 0) {
-      throw new Failure(
-        ExitCode.Timeout,
-        `Waited ${formatDuration(deadline)} for ${subject} in vain; seen last: ${away ?? wait.seen(last)}`,
-      );
-    }
-    at.progress(away ?? wait.seen(last));
+    if (rest <= 0) throw timedOut(deadline, subject, seen);
+    at.progress(seen);
     await at.pause(Math.min(pause, rest));
-    last = await unlessAway(wait.look) ?? last;
+    last = await unlessSilent(() => poll.look()) ?? last;
   }
 }
 
 /**
- * The first look of a wait, which is the probe of its step: where the container does not answer, that is what was seen, and
- * {@linkcode waitUntil} goes on from there. `title` is that of the step. Throws a {@linkcode Failure} with exit code 5 when
- * the look itself takes longer than the wait may.
+ * The first look, which is the probe of a step that polls. If the container does not answer, the state is what
+ * `whenSilent` returns for the reason, and {@linkcode pollUntil} continues from there. `title` is that of the step.
+ * Throws a {@linkcode Failure} with exit code 5 if the look itself takes longer than the whole wait may.
  */
-export async function firstLook<State>(
+export async function pollOnce<State>(
   at: Reading,
   title: string,
   options: WaitOptions,
   look: () => Promise<State>,
-  seen: (why: string) => State,
+  whenSilent: (why: string) => State,
 ): Promise<State> {
   const { deadline } = requireWaitOptions(options);
   try {
-    const looked = await within(look().then((state) => ({ state })), deadline + LAST_LOOK);
-    if (looked !== undefined) return looked.state;
-    throw new Failure(ExitCode.Timeout, `Waited ${formatDuration(deadline)} in vain for the container to answer`);
+    const answer = await within(look().then((state) => ({ state })), deadline + MAX_LAST_LOOK_MS);
+    if (answer !== undefined) return answer.state;
   } catch (error) {
-    if (!isAway(error)) throw error;
-    const why = awayBecause(error);
+    const why = silenceIn(error);
     at.warn(`${title}: ${why}`);
-    return seen(why);
+    return whenSilent(why);
   }
+  throw timedOut(deadline, "the container to answer");
 }
 
-/** That it cannot be asked, as while the container starts, is no evidence that it is gone; that nothing can ask for it, is. */
+/** The bounds of a wait, in milliseconds. Throws a `TypeError` for an invalid duration. */
+export function requireWaitOptions(options: WaitOptions): { readonly deadline: number; readonly longestPause: number } {
+  return { deadline: milliseconds(options.within ?? "1m"), longestPause: milliseconds(options.interval ?? "1s") };
+}
+
+/**
+ * Why it is gone. That the question fails, for instance while the container starts, does not mean that it is gone,
+ * unless there is no program that could answer it.
+ */
 async function whyGone(at: Reading, alive: Alive | undefined): Promise<string | undefined> {
   try {
     return await alive?.whyGone(at);
@@ -120,16 +142,18 @@ async function whyGone(at: Reading, alive: Alive | undefined): Promise<string | 
   }
 }
 
-/** The bounds of a wait, in milliseconds. Throws a `TypeError` for what is no duration. */
-export function requireWaitOptions(options: WaitOptions): { readonly deadline: number; readonly longest: number } {
-  return { deadline: milliseconds(options.within ?? "1m"), longest: milliseconds(options.interval ?? "1s") };
+/**
+ * The reason, if a look failed because the container does not answer: its shell is gone, or a command did not end.
+ * Throws any other error.
+ */
+function silenceIn(error: unknown): string {
+  const isSilent = error instanceof SessionLost ||
+    (error instanceof CommandFailed && error.exitCode === ExitCode.Timeout);
+  if (!isSilent) throw error;
+  return `the container does not answer, perhaps because a backup froze or stopped it: ${error.message}`;
 }
 
-/** Whether a look failed because the container is not there at the moment: its shell is gone, or a command never ended. */
-function isAway(error: unknown): error is Failure {
-  return error instanceof SessionLost || (error instanceof CommandFailed && error.exitCode === ExitCode.Timeout);
-}
-
-function awayBecause(error: Failure): string {
-  return `the container does not answer, as when a backup froze or stopped it: ${error.message}`;
+function timedOut(deadline: number, subject: string, seen?: string): Failure {
+  const last = seen === undefined ? "" : `; last seen: ${seen}`;
+  return new Failure(ExitCode.Timeout, `Timed out after ${formatDuration(deadline)} waiting for ${subject}${last}`);
 }

@@ -9,9 +9,11 @@ import type { RunEvent } from "../../events.ts";
 import { Secret } from "../../secret.ts";
 import { lines, Script, sh } from "../../shell.ts";
 import { file } from "../file.ts";
-import { digestOf, formatBytes, sourceOfBytes, timeFor } from "./transfer.ts";
+import { digestOf } from "./digest.ts";
+import { sourceOfBytes } from "./source.ts";
+import { formatBytes, timeFor } from "./transfer.ts";
 
-// Requirements, section 2: "Copying files". 64 KiB is where content begins to take a process of its own.
+// 64 KiB is where content begins to take a process of its own.
 testInFolder("a host file is copied whatever its size, and not again", async ({ folder, mine }) => {
   for (const size of [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 1024 * 1024]) {
     const text = "\0x\n".repeat(Math.ceil(size / 3)).slice(0, size);
@@ -71,7 +73,8 @@ testInFolder("the hash of a large file inside is the same with OpenSSL and witho
   }
 });
 
-// Of gigabytes that arrived whole, the look afterwards would take as long again. What is there is still found, whoever put it there.
+// Of gigabytes that arrived whole, the look afterwards would take as long again. What is there is still found, whoever
+// put it there.
 testInFolder("what was just sent and verified is not read again, unless somebody has written to it", async (at) => {
   const { folder, mine } = at;
   const size = 16 * 1024 * 1024;

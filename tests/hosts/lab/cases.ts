@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CannotRunHere } from "./lab_host.ts";
+import { CannotRunHere } from "../host.ts";
 import { type WorldName, worldOf } from "./worlds.ts";
 
 /** What became of one case: a test, or a step of a test that has steps. */
@@ -19,8 +19,8 @@ export interface CaseResult {
   readonly hasSteps: boolean;
 }
 
-/** The name of the test that compares the two hosts; its steps are calls, not cases. */
-export const COMPARISON = "the simulated pct is like the lab's";
+/** How the names of the tests begin that compare the two hosts; their steps are calls, not cases. */
+export const COMPARISON = "the simulated host is like the lab's";
 
 /** Separates the names of tests and steps. */
 const WITHIN = " › ";

@@ -1,36 +1,32 @@
 /**
- * A host with real LXC containers: a simulated host without containers of its own, whose `pct` is the lab's. What tests ask of the
- * one they can ask of the other.
+ * A host with real LXC containers: a simulated host without containers of its own, whose `pct` is the lab's. What tests
+ * ask of the one they can ask of the other.
  *
  * @module
  */
 
 import { fileURLToPath } from "node:url";
-import type { ContainerToCreate, Fault, ProxmoxHost, Result, RunOptions } from "../host.ts";
+import { fleet } from "../fleet.ts";
+import {
+  CannotRunHere,
+  type ContainerToCreate,
+  type Fault,
+  type ProxmoxHost,
+  type Result,
+  type RunOptions,
+  UNTIL_SERVICES_RUN,
+} from "../host.ts";
 import { SimulatedHost } from "../simulated/simulated_host.ts";
 
 const scripts = fileURLToPath(new URL(".", import.meta.url));
 
-/** Something that the lab does not have, with the reason. */
-export class CannotRunHere extends Error {
-  override readonly name = "CannotRunHere";
-}
-
 /** The faults that the lab's `pct` has, too; the others would have a real `pct` lie. */
 const FAULTS: readonly Fault[] = ["ha-managed", "latency", "lock-wait", "pmxcfs-down", "small-disk"];
-
-/** A script that waits inside until all services of a container that was started run, and fails where one does not. */
-export const UNTIL_SERVICES_RUN = `i=0
-if [ ! -e /bin/systemctl ]; then # BusyBox
-  until [ -e /run/started ] || [ $i = 600 ]; do usleep 50000; i=$((i+1)); done
-  exit
-fi
-until s=$(systemctl is-system-running 2>&1) || [ "$s" = degraded ] || [ $i = 600 ]; do sleep 0.05; i=$((i+1)); done
-[ "$s" = running ] || { echo "it is $s"; systemctl --failed; exit 1; } >&2`;
 
 /** A host of the lab that runs. */
 export class LabHost implements ProxmoxHost {
   readonly stateDirectory: string;
+  readonly pct: string;
   readonly etc: string;
   readonly logFile: string;
   readonly #host: SimulatedHost;
@@ -38,13 +34,14 @@ export class LabHost implements ProxmoxHost {
   private constructor(host: SimulatedHost) {
     this.#host = host;
     this.stateDirectory = host.stateDirectory;
+    this.pct = host.pct;
     this.etc = host.etc;
     this.logFile = host.logFile;
   }
 
   /**
-   * Boots a host with these containers, which are up when it returns; `state` is the folder of a world, which `build` has filled. With a
-   * `directory` of its own it lasts beyond this process, until {@linkcode LabHost.end}.
+   * Boots a host with these containers, which are up when it returns; `state` is the folder of a world, which `build` has
+   * filled. With a `directory` of its own it lasts beyond this process, until {@linkcode LabHost.end}.
    */
   static async begin(
     state: string,
@@ -73,6 +70,10 @@ export class LabHost implements ProxmoxHost {
     await SimulatedHost.reset(directory);
   }
 
+  outside(path: string): string {
+    return this.#host.outside(path);
+  }
+
   command(program: string, args?: readonly string[], options?: Deno.CommandOptions): Deno.Command {
     return this.#host.command(program, args, options);
   }
@@ -83,11 +84,15 @@ export class LabHost implements ProxmoxHost {
 
   /** Creates a container, and starts it unless it is to be stopped; its services run when this returns. */
   async addContainer({ ctid, hostname, ip = "", running = true }: ContainerToCreate): Promise<void> {
+    if ((await fleet()).some((container) => container.ctid === ctid && container.hasGpus)) {
+      throw new CannotRunHere("there is no GPU");
+    }
     await this.#must(`${scripts}create-container`, [String(ctid), hostname, ip]);
     if (!running) return;
     await this.#must("/usr/sbin/pct", ["start", String(ctid)]);
     await this.#must("/usr/sbin/pct", ["exec", String(ctid), "--", "sh", "-c", UNTIL_SERVICES_RUN]);
-    // By this the cases tell what was there from the beginning, to which belongs what services make at their first start.
+    // By this the cases tell what was there from the beginning, to which belongs what services make at their first
+    // start.
     await this.#must("/usr/sbin/pct", ["exec", String(ctid), "--", "touch", "/etc/machine-id"]);
   }
 
@@ -120,6 +125,7 @@ export class LabHost implements ProxmoxHost {
     await this.#host.close();
   }
 
+  /** Ends the host, as {@linkcode close} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

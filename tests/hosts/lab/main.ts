@@ -1,15 +1,16 @@
 /**
- * Runs the end-to-end cases on hosts with real LXC containers, prints what became of each, and takes everything down again.
+ * Runs the cases on hosts with real LXC containers, prints what became of each, and takes everything down again.
  *
  *     deno task lab [--state DIR] [--world NAME] [--keep] [FILE…]
  *     deno task lab [--state DIR] --all | --ci [FILE…]
  *     deno task lab [--state DIR] --down
  *
- * Without options it is all cases in the first world of `worlds.ts`; `--world` names another one, `--all` is all cases in all worlds,
- * `--ci` all cases in the first world and in each other one those that differ there (`cases.ts` names them).
+ * Without options it is all cases in the first world of `worlds.ts`; `--world` names another one, `--all` is all cases in
+ * all worlds, `--ci` all cases in the first world and in each other one those that differ there (`cases.ts` names them).
  *
- * All of it, tests, hosts and containers, lives in one pid namespace, whose end is theirs. `--keep` leaves a host with container 901
- * behind, `--down` ends that. Exit code 1: a case has failed. Exit code 3: a world cannot be made on this machine.
+ * All of it, tests, hosts and containers, lives in one pid namespace, and ends with that. `--keep` leaves a host with
+ * container 901 behind, which `--down` ends. Exit code 1: a case has failed. Exit code 3: a world cannot be made on this
+ * machine.
  *
  * @module
  */
@@ -32,12 +33,11 @@ const CASES = [
   "tests/cases/docker_test.ts",
   "tests/cases/files_test.ts",
   "tests/cases/host_test.ts",
+  "tests/cases/orchestrator_test.ts",
   "tests/cases/system_test.ts",
 ];
 /** What the two are compared by: the simulated host follows the first world. */
 const COMPARISONS = ["tests/hosts/lab/comparison.ts"];
-
-const PERMISSIONS = ["--allow-read", "--allow-write", "--allow-run"];
 
 const ALL = Object.keys(WORLDS).filter(isWorldName);
 const DEFAULT = ALL[0]!;
@@ -58,7 +58,7 @@ export async function buildLab(state: string): Promise<string | undefined> {
   if (code !== 0) return new TextDecoder().decode(stdout).trim() || `build exited with ${code}`;
   if (!WORLDS[world].isDebian) return undefined;
   const make = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-config", ...PERMISSIONS, `${own}network.ts`, "make", state],
+    args: ["run", "--quiet", "--no-config", "-A", `${own}network.ts`, "make", state],
     stdout: "null",
     stderr: "piped",
   }).output();
@@ -66,8 +66,8 @@ export async function buildLab(state: string): Promise<string | undefined> {
 }
 
 /**
- * Runs Deno, for which hosts are the lab's, below an init that reaps what is left to it, whose end is everybody's, and which ends with
- * this process. Gives its exit code.
+ * Runs a Deno for which the hosts are those of the lab, and gives its exit code. It runs below an init of its own,
+ * which reaps what is left to it and ends with this process; with it ends everything that was started.
  */
 export async function runInLab(state: string, subcommand: string, args: readonly string[]): Promise<number> {
   const init = 'exec 3<&0 </dev/null; "$@" 3<&- & child=$!; { read -r _ <&3; kill -KILL $child; } & wait $child';
@@ -77,9 +77,7 @@ export async function runInLab(state: string, subcommand: string, args: readonly
   const child = new Deno.Command("unshare", {
     args: [
       ...["--pid", "--fork", "--kill-child", "--mount-proc", "--", "bash", "-c", init, "lab-init"],
-      ...[Deno.execPath(), subcommand, "--no-check", "--no-prompt"],
-      ...[...PERMISSIONS, "--allow-env", "--allow-net", "--allow-sys=loadavg"],
-      ...[...await importArguments(), ...args],
+      ...[Deno.execPath(), subcommand, "--no-check", "-A", ...await importArguments(), ...args],
     ],
     cwd: project,
     env: { PHOENIX_LAB: state, DENO_JOBS: "2", TMPDIR: temporary },
@@ -91,7 +89,9 @@ export async function runInLab(state: string, subcommand: string, args: readonly
   return code;
 }
 
-/** What hosts leave behind: their files, and the folders in which the kernel kept account of their containers. */
+/**
+ * Removes what hosts leave behind: their files, and the folders in which the kernel kept account of their containers.
+ */
 async function removeAll(temporary: string): Promise<void> {
   await Deno.remove(temporary, { recursive: true }).catch(() => {});
   await new Deno.Command("find", {
@@ -103,6 +103,7 @@ async function removeAll(temporary: string): Promise<void> {
   }).output();
 }
 
+/** What became of the cases in the last run of the lab. */
 async function results(state: string): Promise<CaseResult[]> {
   const text = await Deno.readTextFile(resultsFile(state)).catch(() => "");
   const all: CaseResult[] = text.split("\n").slice(0, -1).map((line) => JSON.parse(line));
@@ -141,7 +142,7 @@ async function tryWorld(state: string, files: readonly string[], filter: readonl
     `lab: ${title}: ${count("passed")} cases passed, ${count("failed")} failed` +
       `${count("known fault") > 0 ? `, ${count("known fault")} failed for faults that are known` : ""}` +
       `, ${count("cannot run")} cannot run there; ${
-        calls > 0 ? `${calls} calls of pct compared; ` : ""
+        calls > 0 ? `${calls} calls of pct and docker compared; ` : ""
       }in ${seconds()}`,
   );
   return code;

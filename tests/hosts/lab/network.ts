@@ -8,13 +8,7 @@
  * @module
  */
 
-/** An image: the files of its layers, and how it is run. */
-interface LabImage {
-  readonly name: string;
-  readonly config: Record<string, unknown>;
-  /** A script that lays the files into its working directory, an empty one; `$base` is the containers' base. */
-  readonly layers: readonly string[];
-}
+import { APP, KNOWN_IMAGES } from "../simulated/docker/registry.ts";
 
 const BUSYBOX = `mkdir -p bin etc tmp root && cp "$base"/bin/busybox bin/ && for applet in $(bin/busybox --list); do
   [ "$applet" = busybox ] || ln -s busybox bin/"$applet"
@@ -37,24 +31,21 @@ wait $!
 END
 mkdir -p data`;
 
-const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const shell = { Env: [PATH], Cmd: ["sh"] };
-const APP =
+const APPS =
   `printf '#!/bin/sh\\ntrap "exit 0" TERM\\nwhile :; do sleep 1000 & wait $!; done\\n' >app && chmod 755 app && cp app app2`;
 
-const IMAGES: readonly LabImage[] = [
-  { name: "library/alpine:3.22", config: { ...shell, Labels: { image: "alpine" } }, layers: [BUSYBOX] },
-  { name: "library/busybox:1.37", config: shell, layers: [BUSYBOX] },
-  { name: "team/app:1", config: { Env: [PATH], Entrypoint: ["/app"] }, layers: [BUSYBOX, APP] },
-  { name: "library/app:1", config: { Env: [PATH], Entrypoint: ["/app"] }, layers: [BUSYBOX, APP] },
+/**
+ * The images: of the configurations that the simulated host's have, and with layers, each a script that lays the files into its
+ * working directory, an empty one; `$base` is the containers' base.
+ */
+const IMAGES = [
+  { name: "alpine:3.22", ...KNOWN_IMAGES["alpine:3.22"]!, layers: [BUSYBOX] },
+  { name: "busybox:1.37", ...KNOWN_IMAGES["busybox:1.37"]!, layers: [BUSYBOX] },
+  { name: "team/app:1", ...APP, layers: [BUSYBOX, APPS] },
+  { name: "app:1", ...APP, layers: [BUSYBOX, APPS] },
   {
     name: "portainer/portainer-ce:2.33.1",
-    config: {
-      Env: [PATH],
-      Entrypoint: ["/portainer"],
-      ExposedPorts: { "8000/tcp": {}, "9000/tcp": {}, "9443/tcp": {} },
-      Volumes: { "/data": {} },
-    },
+    ...KNOWN_IMAGES["portainer/portainer-ce:2.33.1"]!,
     layers: [BUSYBOX, PORTAINER],
   },
 ];
@@ -67,14 +58,13 @@ async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return `sha256:${new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex()}`;
 }
 
-/** Makes all images, unless they are there and newer than this file and the base. */
+/** Makes all images, unless they are there and are newer than what says how. */
 async function make(state: string): Promise<void> {
   const folder = `${state}/images`;
-  const times = (paths: readonly (string | URL)[]) =>
-    Promise.all(paths.map(async (path) => (await Deno.stat(path)).mtime!));
   const made = await Deno.stat(`${folder}/index.json`).catch(() => undefined);
-  const from = await times([new URL(import.meta.url), `${state}/base.key`]);
-  if (made !== undefined && from.every((time) => made.mtime! > time)) return;
+  const sources = [import.meta.url, import.meta.resolve("../simulated/docker/registry.ts")].map((url) => new URL(url));
+  const changed = await Promise.all([...sources, `${state}/base.key`].map((source) => Deno.stat(source)));
+  if (made !== undefined && changed.every(({ mtime }) => mtime! < made.mtime!)) return;
   await Deno.mkdir(folder, { recursive: true });
   const store = async (bytes: Uint8Array<ArrayBuffer>) => {
     const digest = await digestOf(bytes);
@@ -93,8 +83,8 @@ async function make(state: string): Promise<void> {
     const config = await store(new TextEncoder().encode(JSON.stringify({
       architecture: Deno.build.arch === "aarch64" ? "arm64" : "amd64",
       os: "linux",
-      // Each at a time of its own: of those of one time, Docker lists now this one first and now that one.
-      created: `2025-09-02T00:00:${String(Object.keys(index).length).padStart(2, "0")}Z`,
+      // Of images of one time, Docker lists now this one first and now that one.
+      created: image.name.startsWith("team/") ? image.created.replace("00:00Z", "00:01Z") : image.created,
       config: image.config,
       rootfs: { type: "layers", diff_ids: of.map(({ diffId }) => diffId) },
       history: of.map(() => ({ created: "2025-09-01T00:00:00Z" })),
@@ -109,7 +99,7 @@ async function make(state: string): Promise<void> {
         size,
       })),
     })));
-    index[image.name] = manifest.digest;
+    index[image.name.includes("/") ? image.name : `library/${image.name}`] = manifest.digest;
   }
   await Deno.writeTextFile(`${folder}/index.json`, JSON.stringify(index));
 }
@@ -142,20 +132,25 @@ async function knowsLogin(authorization: string | null): Promise<boolean> {
 }
 
 let failures = 0;
-/** Whether the network holds out for a request; it may be slow. */
-async function networkLasts(): Promise<boolean> {
+/** Whether the network holds out for a request; it may be slow. Of a pull that fails, the last request is a GET. */
+async function networkLasts(method: string): Promise<boolean> {
   const { pull } = await told<{ pull: { error?: string; times?: number; delay?: number } }>("knobs");
   if (pull?.delay !== undefined) await new Promise((resolve) => setTimeout(resolve, pull.delay));
   if (pull?.error === undefined) failures = 0;
-  return pull?.error === undefined || failures++ >= (pull.times ?? Infinity);
+  if (pull?.error === undefined || failures >= (pull.times ?? Infinity)) return true;
+  if (method === "GET") failures++;
+  return false;
 }
 
 /** Of the registry's API, what a login and a pull use. */
 async function serve(state: string): Promise<void> {
   const folder = `${state}/images`;
   const index: Record<string, string> = JSON.parse(await Deno.readTextFile(`${folder}/index.json`));
-  const error = (status: number, code: string, headers: HeadersInit = {}) =>
-    Response.json({ errors: [{ code, message: code.toLowerCase().replaceAll("_", " ") }] }, { status, headers });
+  // With a detail, as registries have it: without one, Docker shows the message alone.
+  const error = (status: number, code: string, headers: HeadersInit = {}) => {
+    const message = code.toLowerCase().replaceAll("_", " ");
+    return Response.json({ errors: [{ code, message, detail: {} }] }, { status, headers });
+  };
   await Deno.serve({ hostname: "0.0.0.0", port: 5000, onListen() {} }, async ({ method, url, headers }) => {
     const { pathname } = new URL(url);
     // By this name it is one that wants a login.
@@ -163,7 +158,7 @@ async function serve(state: string): Promise<void> {
       if (!await knowsLogin(headers.get("authorization"))) {
         return error(401, "UNAUTHORIZED", { "www-authenticate": `Basic realm="${PRIVATE}"` });
       }
-      if (pathname !== "/v2/" && !await networkLasts()) return error(503, "GATEWAY_TIMEOUT");
+      if (pathname !== "/v2/" && !await networkLasts(method)) return error(503, "GATEWAY_TIMEOUT");
     }
     if (pathname === "/v2/") return Response.json({});
     const [, file] = /^\/packages\/(?:\.\/)?([^/]+)$/.exec(decodeURIComponent(pathname)) ?? [];
@@ -173,9 +168,8 @@ async function serve(state: string): Promise<void> {
     }
     const [, name, kind, reference = ""] = /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(pathname) ?? [];
     const digest = reference.startsWith("sha256:") ? reference : index[`${name}:${reference}`];
-    if (digest === undefined) return error(404, "MANIFEST_UNKNOWN");
-    const bytes = await Deno.readFile(`${folder}/${digest}`).catch(() => undefined);
-    if (bytes === undefined) return error(404, "BLOB_UNKNOWN");
+    const bytes = digest && await Deno.readFile(`${folder}/${digest}`).catch(() => undefined);
+    if (!digest || !bytes) return error(404, kind === "manifests" ? "MANIFEST_UNKNOWN" : "BLOB_UNKNOWN");
     return new Response(method === "HEAD" ? null : bytes, {
       headers: {
         "content-type": kind === "manifests" ? MANIFEST : "application/octet-stream",

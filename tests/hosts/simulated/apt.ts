@@ -1,18 +1,18 @@
 /**
- * Stand-in for Debian's `apt-get`, `apt-cache` and `dpkg` in a container of the simulated host, with the texts, exit codes and
- * locks of apt 2.6 and dpkg 1.21. What is installed is noted in dpkg's own files, so that a kill leaves what it leaves there.
- * `dpkg-query`, which only reads them, is a script of its own, since it is asked so often.
+ * Stand-in for Debian's `apt-get`, `apt-cache` and `dpkg` in a container of the simulated host, with the texts, exit
+ * codes and locks of apt 2.6 and dpkg 1.21. What is installed is noted in dpkg's own files, so that a kill leaves what
+ * it leaves there. `dpkg-query`, which only reads them, is a script of its own, since it is asked so often.
  *
- * The archive is `debian_packages` and, for a test to add to it, `/var/lib/apt/archive` in the container. Its fields are Debian's,
- * `Depends` and `Conflicts` with plain names only, and:
+ * The archive is `debian_packages` and, for a test to add to it, `/var/lib/apt/archive` in the container. Its fields
+ * are Debian's, `Depends` and `Conflicts` with plain names only, and:
  *
  * - `X-Files`: programs that the package brings, as stubs; one that is there already, since the machine has it, stays.
  * - `Conffiles`: configuration files that it brings, and leaves behind.
  * - `X-Seconds`: how long it takes to be configured.
  * - `X-Exit-Code`: with what its configuration fails.
  *
- * Faults are in `/var/lib/apt/knobs.json`, see {@linkcode Knobs}. A lock is held by who holds it with `flock`:
- * `flock /var/lib/dpkg/lock-frontend sleep 5`.
+ * Faults are in `/var/lib/apt/knobs.json`, see {@linkcode Knobs}. A lock is held by who holds it with `flock`: `flock
+ * /var/lib/dpkg/lock-frontend sleep 5`.
  *
  * Everything that is not known here is refused with exit code 64.
  *
@@ -81,7 +81,8 @@ function knobs(): Knobs {
   return JSON.parse(textOf("/var/lib/apt/knobs.json") ?? "{}");
 }
 
-// -- Paragraphs and versions ------------------------------------------------------------------------------------------------
+// -- Paragraphs and versions
+// ------------------------------------------------------------------------------------------------
 
 function parse(text: string): Paragraph[] {
   return text.replaceAll(/^#.*\n/gm, "").split(/\n\s*\n/).map((paragraph) =>
@@ -151,7 +152,8 @@ function compareParts(a: string, b: string): number {
   return 0;
 }
 
-// -- What there is ----------------------------------------------------------------------------------------------------------
+// -- What there is
+// ----------------------------------------------------------------------------------------------------------
 
 /** What the servers have. */
 function archive(): Paragraph[] {
@@ -194,7 +196,8 @@ function isUnfinished(paragraph: Paragraph): boolean {
   return !["installed", "config-files"].includes(stateOf(paragraph));
 }
 
-// -- Locks ------------------------------------------------------------------------------------------------------------------
+// -- Locks
+// ------------------------------------------------------------------------------------------------------------------
 
 /** Takes a lock for the rest of this process; `false` where another one holds it. */
 function takeLock(path: string): boolean {
@@ -242,7 +245,8 @@ function lockDirectory(directory: string): void {
   throw new Exit(100, `E: ${couldNotLock(path)}`, `E: Unable to lock directory ${directory}/`);
 }
 
-// -- What dpkg does -----------------------------------------------------------------------------------------------------------
+// -- What dpkg does
+// -----------------------------------------------------------------------------------------------------------
 
 /** Notes that dpkg is at work, for whoever comes after a kill. */
 async function atWork(work: () => Promise<void>): Promise<void> {
@@ -352,7 +356,8 @@ async function runDpkg(): Promise<void> {
   }
 }
 
-// -- What apt-get does ----------------------------------------------------------------------------------------------------------
+// -- What apt-get does
+// ----------------------------------------------------------------------------------------------------------
 
 interface Options {
   yes: boolean;
@@ -621,7 +626,8 @@ function download(paragraphs: Paragraph[]): void {
   if (Deno.env.get("DEBIAN_FRONTEND") !== "noninteractive") complain("dpkg-preconfigure: unable to re-open stdin: ");
 }
 
-// -- What apt-cache does --------------------------------------------------------------------------------------------------------
+// -- What apt-cache does
+// --------------------------------------------------------------------------------------------------------
 
 function aptCache(): void {
   const [command, ...names] = args;

@@ -1,6 +1,6 @@
 /**
- * What an administrator would have put on the host beside the configuration: token files, and the archive of an image that no
- * registry has.
+ * What an administrator would have put on the host beside the configuration: token files, and the archive of an image
+ * that no registry has.
  *
  * @module
  */
@@ -11,13 +11,10 @@ export async function seed(etc: string): Promise<void> {
     "phoenix_hf_token.conf": () => Promise.resolve("HF_TOKEN=simulated-hugging-face-token/+&\n"),
     "phoenix_docker_token.conf": () => Promise.resolve("simulated-docker-token\n"),
     "proxmox_docker_images/llama.cpp-server-cuda.tar": async () => {
-      // Loaded when it is needed: the stand-in for Docker asks for its environment at once.
-      const [{ imageArchive }, { knownRegistry }] = await Promise.all([
-        import("./docker/images.ts"),
-        import("./docker/registry.ts"),
-      ]);
-      const image = knownRegistry.images["ghcr.io/ggml-org/llama.cpp:server-cuda"]!;
-      return (await imageArchive(image, ["phoenix/llama.cpp:server-cuda"])).archive;
+      // Loaded where they are needed, which is once for each host.
+      const { imageArchive } = await import("./docker/archive.ts");
+      const { LLAMA_CPP } = await import("./docker/registry.ts");
+      return (await imageArchive(LLAMA_CPP, ["phoenix/llama.cpp:server-cuda"])).archive;
     },
   };
   await Deno.mkdir(`${etc}/../lib`, { recursive: true });

@@ -1,6 +1,7 @@
 /**
- * The simulated Proxmox host: this machine's own file system with a Proxmox host's files, `pct` and containers laid over
- * it, in Linux namespaces. What runs in it runs unchanged, at the same paths, as root; the machine outside stays as it is.
+ * The simulated Proxmox host: this machine's own file system with a Proxmox host's files, `pct` and containers laid
+ * over it, in Linux namespaces. What runs in it runs unchanged, at the same paths, as root; the machine outside stays
+ * as it is.
  *
  * ```ts
  * await using host = await SimulatedHost.temporary({ containers: [{ ctid: 901, hostname: "Portainer" }] });
@@ -15,7 +16,9 @@
  *
  * @module
  */
+
 import { fileURLToPath } from "node:url";
+import { fleet } from "../fleet.ts";
 import type { ContainerToCreate, Fault, ProxmoxHost, Result, RunOptions } from "../host.ts";
 import { seed } from "./seed.ts";
 
@@ -23,11 +26,21 @@ import { seed } from "./seed.ts";
 export interface SimulatedHostOptions {
   /** The containers of a host that is new. Default: the fleet of `etc/phoenix_lxc_configs.json`. */
   containers?: readonly ContainerToCreate[];
-  /** End the host, a second later at most, when this process ends in whatever way. Default: it lasts until it is closed. */
+  /**
+   * End the host, a second later at most, when this process ends in whatever way. Default: it lasts until it is closed.
+   */
   endsWithThisProcess?: boolean;
 }
 
 const scripts = fileURLToPath(new URL(".", import.meta.url));
+
+/** The folders of the host that `host-init` binds, and where they are in the state directory. */
+const BOUND: Readonly<Record<string, string>> = {
+  "/etc/pve": "pve",
+  "/usr/local/phoenix_hypervisor": "phoenix_hypervisor",
+  "/var/log": "log",
+  "/var/lib/lxc": "containers",
+};
 
 /**
  * Says why no simulated host can be on this machine, as the end of a sentence; `undefined` when one can. It tries the
@@ -48,19 +61,18 @@ export async function whatIsMissing(stateDirectory?: string): Promise<string | u
 
 /** A simulated Proxmox host that runs. Disposing of it closes it. */
 export class SimulatedHost implements ProxmoxHost {
-  /** The absolute path of the directory with all of its files, and a `pct` that can be run from outside of the host. */
   readonly stateDirectory: string;
-  /** The configuration of the fleet: on the host `/usr/local/phoenix_hypervisor/etc`. */
+  readonly pct: string;
   readonly etc: string;
-  /** The central log: on the host `/var/log/phoenix_hypervisor.log`. */
   readonly logFile: string;
   readonly #enter: readonly string[];
   readonly #temporary: boolean;
 
   private constructor(stateDirectory: string, enter: readonly string[], temporary: boolean) {
     this.stateDirectory = stateDirectory;
-    this.etc = `${stateDirectory}/phoenix_hypervisor/etc`;
-    this.logFile = `${stateDirectory}/log/phoenix_hypervisor.log`;
+    this.pct = `${stateDirectory}/pct`;
+    this.etc = this.outside("/usr/local/phoenix_hypervisor/etc");
+    this.logFile = this.outside("/var/log/phoenix_hypervisor.log");
     this.#enter = enter;
     this.#temporary = temporary;
   }
@@ -106,12 +118,10 @@ export class SimulatedHost implements ProxmoxHost {
     const [pid = "", ownUser] = stdout.trim().split(" ");
     const enter = ["-t", pid, "--mount", "--uts", "--net"];
     if (ownUser) enter.push("--user", "--preserve-credentials");
-    await Deno.writeTextFile(
-      `${stateDirectory}/pct`,
-      `#!/bin/sh\nexec /usr/bin/nsenter ${enter.join(" ")} -- /usr/sbin/pct "$@"\n`,
-      { mode: 0o755 },
-    );
-    return new SimulatedHost(stateDirectory, enter, temporary);
+    const host = new SimulatedHost(stateDirectory, enter, temporary);
+    const pct = `#!/bin/sh\nexec /usr/bin/nsenter ${enter.join(" ")} -- /usr/sbin/pct "$@"\n`;
+    await Deno.writeTextFile(host.pct, pct, { mode: 0o755 });
+    return host;
   }
 
   /** Ends the host of the directory, if it runs, and removes all of its files. */
@@ -122,10 +132,13 @@ export class SimulatedHost implements ProxmoxHost {
     });
   }
 
-  /**
-   * A command that runs on the host, as root: `Deno.Command` with the same options. No process stands between it and the
-   * caller, so that signals, exit code and pid are the program's own; only a program that is not found exits with 127.
-   */
+  outside(path: string): string {
+    const bound = Object.entries(BOUND).find(([folder]) => path === folder || path.startsWith(`${folder}/`));
+    if (bound === undefined) throw new Error(`"${path}" of the host cannot be reached from outside of it`);
+    const [folder, name] = bound;
+    return `${this.stateDirectory}/${name}${path.slice(folder.length)}`;
+  }
+
   command(program: string, args: readonly string[] = [], options: Deno.CommandOptions = {}): Deno.Command {
     const { cwd = Deno.cwd(), ...others } = options;
     const directory = cwd instanceof URL ? fileURLToPath(cwd) : cwd;
@@ -146,13 +159,11 @@ export class SimulatedHost implements ProxmoxHost {
     });
   }
 
-  /** Runs a command on the host to its end. */
   run(program: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Result> {
     const { stdin, ...others } = options;
     return complete(this.command(program, args, { ...others, ...piped(stdin) }), stdin);
   }
 
-  /** Creates a container, and starts it unless it is to be stopped. */
   async addContainer(container: ContainerToCreate): Promise<void> {
     const commands: [string, string[]][] = [[`${scripts}create-container`, asArguments(container)]];
     if (container.running ?? true) commands.push(["/usr/sbin/pct", ["start", String(container.ctid)]]);
@@ -162,7 +173,6 @@ export class SimulatedHost implements ProxmoxHost {
     }
   }
 
-  /** Makes every later `pct` call suffer the fault, or with `undefined` no longer. */
   async setFault(fault: Fault, value: string | number | true | undefined): Promise<void> {
     const file = `${this.stateDirectory}/faults/${fault}`;
     if (value === undefined) {
@@ -172,7 +182,6 @@ export class SimulatedHost implements ProxmoxHost {
     } else await Deno.writeTextFile(file, value === true ? "" : String(value));
   }
 
-  /** The arguments of each `pct` call so far, the host's own at boot included; the log has time and pid as well. */
   async pctCalls(): Promise<string[][]> {
     const log = await Deno.readTextFile(`${this.stateDirectory}/pct.log`).catch(() => "");
     return log.split("\n").slice(0, -1).map((line) =>
@@ -182,20 +191,20 @@ export class SimulatedHost implements ProxmoxHost {
     );
   }
 
-  /** Empties the log of calls. */
   async forgetPctCalls(): Promise<void> {
     await Deno.writeTextFile(`${this.stateDirectory}/pct.log`, "");
   }
 
-  /** A container's Proxmox configuration: on the host `/etc/pve/lxc/<CTID>.conf`. */
   conf(ctid: number): string {
-    return `${this.stateDirectory}/pve/lxc/${ctid}.conf`;
+    return this.outside(`/etc/pve/lxc/${ctid}.conf`);
   }
 
-  /** The tree of a container's root, without what it shares with the machine (`/usr`) and what lasts no longer than its
-   * processes (`/run`, `/dev`, `/proc`). */
+  /**
+   * The tree of a container's root, without what it shares with the machine (`/usr`) and what lasts no longer than its
+   * processes.
+   */
   rootfs(ctid: number): string {
-    return `${this.stateDirectory}/containers/${ctid}/rootfs`;
+    return this.outside(`/var/lib/lxc/${ctid}/rootfs`);
   }
 
   /** Ends the host and everything that runs in it, at once. The files stay, unless the host is a temporary one. */
@@ -204,7 +213,7 @@ export class SimulatedHost implements ProxmoxHost {
     else await execute(`${scripts}close`, [this.stateDirectory]);
   }
 
-  /** @inheritdoc */
+  /** Ends the host, as {@linkcode close} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -212,19 +221,6 @@ export class SimulatedHost implements ProxmoxHost {
 
 function asArguments({ ctid, hostname, ip = "", running = true }: ContainerToCreate): string[] {
   return [String(ctid), hostname, ip, running ? "1" : "0"];
-}
-
-/** The containers that the host's own configuration describes. */
-async function fleet(): Promise<ContainerToCreate[]> {
-  const text = await Deno.readTextFile(`${scripts}etc/phoenix_lxc_configs.json`);
-  const { lxc_configs } = JSON.parse(text) as {
-    lxc_configs: Record<string, { name: string; network_config: { ip: string } }>;
-  };
-  return Object.entries(lxc_configs).map(([ctid, { name, network_config }]) => ({
-    ctid: Number(ctid),
-    hostname: name,
-    ip: network_config.ip.replace(/\/.*/, ""),
-  }));
 }
 
 function execute(script: string, args: string[]): Promise<Result> {

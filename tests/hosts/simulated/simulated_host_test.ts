@@ -1,9 +1,11 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { ContainerToCreate, Fault, Result, RunOptions } from "../host.ts";
+import { missingPermissions, testUnless, testWith } from "../../support/permission.ts";
+import { until } from "../../support/until.ts";
 import { SimulatedHost, whatIsMissing } from "./simulated_host.ts";
 
-const missing = await whatIsMissing();
-const isRoot = new TextDecoder().decode((await new Deno.Command("id", { args: ["-u"] }).output()).stdout) === "0\n";
+const missing = missingPermissions(["read", "write", "run", "env"]) ?? await whatIsMissing();
+const isRoot = missing === undefined && (await new Deno.Command("id", { args: ["-u"] }).output()).stdout[0] === 0x30;
 
 // Most tests share one host; each leaves 901 running, unlocked and without faults.
 const containers: ContainerToCreate[] = [
@@ -16,11 +18,7 @@ Deno.test.afterAll(async () => await (await shared)?.close());
 
 function test(name: string, body: (host: SimulatedHost) => Promise<void>, needsRoot = false): void {
   const reason = missing ?? (needsRoot && !isRoot ? "one user only, since this is not root" : undefined);
-  Deno.test({
-    name: reason === undefined ? name : `${name} (skipped: ${reason})`,
-    ignore: reason !== undefined,
-    fn: async () => body(await (shared ??= SimulatedHost.temporary({ containers }))),
-  });
+  testUnless(reason, name, async () => body(await (shared ??= SimulatedHost.temporary({ containers }))));
 }
 
 const utf8 = { PATH: "/usr/bin:/bin", LC_ALL: "C.UTF-8" };
@@ -48,15 +46,6 @@ async function withFault(
     await body();
   } finally {
     await host.setFault(fault, undefined);
-  }
-}
-
-/** Waits for what another process does. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!await condition()) {
-    assert(performance.now() < end, "waited in vain");
-    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 
@@ -280,7 +269,7 @@ test("a pipe of the host's is nobody's inside: it cannot be opened anew as /dev/
   assertEquals(await inside(host, "echo own | cat /dev/stdin"), "own");
 }, true);
 
-test("trap 5: the environment leaks in by default, and PATH is pct's", async (host) => {
+test("the environment leaks in by default, and PATH is pct's", async (host) => {
   // Some of these are variables of the stand-in.
   const env = {
     ...utf8,
@@ -310,7 +299,7 @@ test("trap 5: the environment leaks in by default, and PATH is pct's", async (ho
   });
 });
 
-test("trap 6: without a UTF-8 locale, what is not ASCII becomes U+FFFD", async (host) => {
+test("without a UTF-8 locale, what is not ASCII becomes U+FFFD", async (host) => {
   for (
     const [locale, expected] of [["C.UTF-8", "é\n"], ["en_US.utf8", "é\n"], ["C", "��\n"], ["POSIX", "��\n"], [
       "",
@@ -323,7 +312,7 @@ test("trap 6: without a UTF-8 locale, what is not ASCII becomes U+FFFD", async (
   assertEquals((await pct(host, ["exec", "901", "--", "cat"], { env: {}, stdin: "é" })).stdout, "é");
 });
 
-test("trap 7: perl's taint mode makes exec die", async (host) => {
+test("perl's taint mode makes exec die", async (host) => {
   for (const name of ["BASH_ENV", "ENV", "CDPATH", "IFS"]) {
     const env = { ...utf8, [name]: "/dev/null" };
     const { code, stderr } = await pct(host, ["exec", "901", "--", "true"], { env });
@@ -333,7 +322,7 @@ test("trap 7: perl's taint mode makes exec die", async (host) => {
   }
 });
 
-test("trap 8: noise about the locale comes with success", async (host) => {
+test("noise about the locale comes with success", async (host) => {
   await withFault(host, "locale-noise", true, async () => {
     const { code, stdout, stderr } = await pct(host, ["status", "901"]);
     assertEquals({ code, stdout }, { code: 0, stdout: "status: running\n" });
@@ -341,13 +330,13 @@ test("trap 8: noise about the locale comes with success", async (host) => {
   });
 });
 
-test("trap 12: the working directory is the host's where the container has it, else /", async (host) => {
+test("the working directory is the host's where the container has it, else /", async (host) => {
   const cwd = async (path: string) => (await pct(host, ["exec", "901", "--", "pwd"], { cwd: path })).stdout;
   assertEquals(await cwd("/usr/bin"), "/usr/bin\n");
   assertEquals(await cwd("/etc/pve"), "/\n");
 });
 
-test("traps 13 and 14: what runs inside outlives pct, and ends with its container", async (host) => {
+test("what runs inside outlives pct, and ends with its container", async (host) => {
   const child = host.command("/usr/sbin/pct", ["exec", "902", "--", "sh", "-c", "echo $$; exec sleep 1000"], {
     stdout: "piped",
   }).spawn();
@@ -374,7 +363,10 @@ test("traps 13 and 14: what runs inside outlives pct, and ends with its containe
 
 test("an orphan is reaped by the container's init", async (host) => {
   const pid = await inside(host, "(sh -c 'echo $$; exec sleep 0.01' &)");
-  await until(async () => (await pct(host, ["exec", "901", "--", "test", "-e", `/proc/${pid}`])).code === 1);
+  await until(
+    "it has ended",
+    async () => (await pct(host, ["exec", "901", "--", "test", "-e", `/proc/${pid}`])).code === 1,
+  );
 });
 
 test("push and pull copy, silently", async (host) => {
@@ -414,7 +406,7 @@ test("push knows the host's users, and the container's numbers", async (host) =>
   }
 }, true);
 
-test("trap 1: a copy that fails exits 0", async (host) => {
+test("a copy that fails exits 0", async (host) => {
   await using source = await onHost(host, "/tmp/simulated-host-test", "0123456789");
   const push = async (from: string, to: string, ...options: string[]) => {
     const { code, stderr } = await pct(host, ["push", "901", from, to, ...options]);
@@ -457,7 +449,7 @@ test("trap 1: a copy that fails exits 0", async (host) => {
   assertEquals((await host.run("stat", ["-c", "%s", source.path])).stdout, "0\n");
 });
 
-test("trap 1: a folder is copied as an empty file", async (host) => {
+test("a folder is copied as an empty file", async (host) => {
   await using target = await onHost(host, "/tmp/simulated-host-test", "content");
   const silent = { code: 0, stdout: "", stderr: "" };
   assertEquals(await pct(host, ["push", "901", "/etc", "/root/folder"]), silent);
@@ -466,7 +458,7 @@ test("trap 1: a folder is copied as an empty file", async (host) => {
   assertEquals((await host.run("stat", ["-c", "%F %s", target.path])).stdout, "regular empty file 0\n");
 });
 
-test("trap 1: a full disk is silent", async (host) => {
+test("a full disk is silent", async (host) => {
   await using source = await onHost(host, "/tmp/simulated-host-test", "x".repeat(2 << 20));
   await withFault(host, "small-disk", 1, async () => assertEquals((await pct(host, ["start", "905"])).code, 0));
   assertEquals(await pct(host, ["push", "905", source.path, "/opt/small/file"]), { code: 0, stdout: "", stderr: "" });
@@ -474,7 +466,7 @@ test("trap 1: a full disk is silent", async (host) => {
   await pct(host, ["stop", "905"]);
 });
 
-test("trap 2: push writes into the file that is there, through a link, and keeps its mode", async (host) => {
+test("push writes into the file that is there, through a link, and keeps its mode", async (host) => {
   await using source = await onHost(host, "/tmp/simulated-host-test", "new");
   const before = await inside(
     host,
@@ -532,7 +524,7 @@ test("the property `lock:` stops what takes it, and nothing else", async (host) 
     );
   }
   assertEquals(await inside(host, "echo answers"), "answers");
-  // Trap 19: the column is empty for the others.
+  // The column is empty for the others.
   assertEquals(
     (await pct(host, ["list"])).stdout.split("\n").slice(1, 3),
     [
@@ -692,25 +684,27 @@ test("snapshots: taken, listed, rolled back, deleted", async (host) => {
   await Deno.writeTextFile(host.conf(902), conf);
 });
 
-test("trap 18: a snapshot freezes the container, and exec stalls meanwhile", async (host) => {
-  // Enough to copy that the freeze can be seen.
+test("a snapshot freezes the container, and exec stalls meanwhile", async (host) => {
   await inside(
     host,
     "mkdir /srv/many; cd /srv/many; seq 3000 | xargs touch; (while :; do echo >>/root/ticks; sleep 0.001; done) >/dev/null 2>&1 & echo $! >/root/ticker",
   );
-  const snapshot = pct(host, ["snapshot", "901", "busy"]);
-  await until(async () => (await Deno.readTextFile(host.conf(901))).includes("lock: snapshot"));
-  const frozen = host.run("sh", ["-c", "while [ ! -e /run/lxc/901.frozen ]; do :; done"]);
-  await frozen;
-  assertEquals(
-    await inside(host, "cat /root/ticker; ls /srv/many | wc -l").then((text) => text.split("\n")[1]),
-    "3000",
-  );
-  assertEquals((await snapshot).code, 0);
+  let snapshot: Promise<Result> | undefined;
+  let listed = "";
+  await withFault(host, "snapshot-takes", 1, async () => {
+    snapshot = pct(host, ["snapshot", "901", "busy"]);
+    const isFrozen = async () => (await host.run("test", ["-e", "/run/lxc/901.frozen"])).code === 0;
+    await until("it is frozen", isFrozen);
+    assertStringIncludes(await Deno.readTextFile(host.conf(901)), "lock: snapshot");
+    listed = await inside(host, "ls /srv/many | wc -l");
+    assertEquals(await isFrozen(), false);
+  });
+  assertEquals(listed, "3000");
+  assertEquals((await snapshot!).code, 0);
   // The copy is of one moment: nothing in it is newer than the freeze, and the processes went on afterwards.
   const ticks = async (root: string) => (await Deno.readTextFile(`${root}/root/ticks`)).length;
   const then = await ticks(`${host.stateDirectory}/containers/901/snapshots/busy`);
-  await until(async () => await ticks(host.rootfs(901)) > then);
+  await until("it goes on", async () => await ticks(host.rootfs(901)) > then);
   await inside(host, "kill $(cat /root/ticker); rm -r /srv/many");
   assertEquals((await pct(host, ["delsnapshot", "901", "busy"])).code, 0);
 });
@@ -720,9 +714,9 @@ test("start comes back before the services are there", async (host) => {
   const docker = `${host.rootfs(905)}/usr/local/bin/docker`;
   await Deno.writeTextFile(docker, "#!/bin/sh\ntouch /run/$1\n", { mode: 0o755 });
   const isReached = async () => (await pct(host, ["exec", "905", "--", "test", "-e", "/run/engine-start"])).code === 0;
-  await withFault(host, "slow-services", 0.3, () => pct(host, ["start", "905"]));
+  await withFault(host, "slow-services", 2, () => pct(host, ["start", "905"]));
   assertEquals(await isReached(), false);
-  await until(isReached);
+  await until("it is reached", isReached);
   await pct(host, ["stop", "905"]);
 });
 
@@ -735,9 +729,9 @@ test("docker inside is the stand-in, and starts again what ran before a reboot",
   );
   const isRunning = async () =>
     (await docker("inspect", "--format", "{{.State.Running}}", "portainer")).stdout === "true\n";
-  await until(isRunning);
+  await until("it runs", isRunning);
   await pct(host, ["reboot", "902"]);
-  await until(isRunning);
+  await until("it runs", isRunning);
 });
 
 test("shutdown asks, and stop does not", async (host) => {
@@ -893,9 +887,9 @@ test("faults: ha-acts", async (host) => {
     withFault(host, "ha-acts", 0.2, async () => {
       assertEquals((await pct(host, ["start", "905"])).stdout, "Requesting HA start for CT 905\n");
       assert(await is("stopped"));
-      await until(() => is("running"));
+      await until("it runs", () => is("running"));
       assertEquals((await pct(host, ["stop", "905"])).stdout, "Requesting HA stop for CT 905\n");
-      await until(() => is("stopped"));
+      await until("it is stopped", () => is("stopped"));
     }));
 });
 
@@ -1034,21 +1028,25 @@ test("files last from one run of the host to the next, processes do not", async 
 
 test("a temporary host ends with the process that has it", async () => {
   const script = `
-    import { SimulatedHost } from ${JSON.stringify(new URL("host.ts", import.meta.url).href)};
+    import { SimulatedHost } from ${JSON.stringify(import.meta.resolve("./simulated_host.ts"))};
     const host = await SimulatedHost.temporary({ containers: [] });
     const { stdout } = await host.run("sh", ["-c", "sleep 1000 >/dev/null 2>&1 & echo $!"]);
     console.log(host.stateDirectory + " " + stdout);
     Deno.kill(Deno.pid, "SIGKILL");`;
   const map = new URL("../../../lib/std/import_map.json", import.meta.url).pathname;
-  const { stdout } = await new Deno.Command(Deno.execPath(), {
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--no-lock", "--import-map", map, `data:application/typescript,${encodeURIComponent(script)}`],
   }).output();
-  const [directory, pid] = new TextDecoder().decode(stdout).trim().split(" ");
-  await until(async () => (await new Deno.Command("kill", { args: ["-0", pid!], stderr: "null" }).output()).code !== 0);
+  const [said, directory, pid] = /^(\/\S+) (\d+)\n/.exec(new TextDecoder().decode(stdout)) ?? [];
+  assert(said !== undefined, new TextDecoder().decode(stderr));
+  await until("what ran on it has ended", async () => {
+    const { code } = await new Deno.Command("kill", { args: ["-0", pid!], stderr: "null" }).output();
+    return code !== 0;
+  });
   await SimulatedHost.reset(directory!);
 });
 
-Deno.test("where there can be no host, the reason is said", async () => {
+testWith(["read", "write", "run", "env"], "where there can be no host, the reason is said", async () => {
   if (missing !== undefined) {
     const error = await assertRejects(() => SimulatedHost.temporary({ containers: [] }), Error);
     assertStringIncludes(error.message, missing.slice(0, 20));

@@ -1,92 +1,95 @@
 /**
- * The process that is a running container: `app.ts FOLDER` does what `FOLDER/order.json` says, writes its log, and
- * says in `FOLDER/ready` that it runs (or why it does not).
+ * The process that is a running container: `app.ts FOLDER` does what `FOLDER/order.json` says, writes its log, and says in
+ * `FOLDER/ready` that it runs, or why it does not.
  *
  * @module
  */
 
 import { certificate, privateKey } from "./certificate.ts";
-import { type AppOrder, isExecutable, logFile, showLife } from "./state.ts";
-import type { Listener, Reply } from "./registry.ts";
+import { holdLock, logFile, replaceFile, textOf } from "./files.ts";
+import type { Listener } from "./registry.ts";
+import type { Order } from "./runtime.ts";
+import { now, sleep } from "./state.ts";
+
+/** Where Docker's own times are not stated: how often health is checked, how long that may take, how often it may fail. */
+const HEALTH_INTERVAL_NS = 30e9;
+const HEALTH_TIMEOUT_NS = 30e9;
+const HEALTH_RETRIES = 3;
+/** How many checks are remembered. */
+const MAX_CHECKS = 5;
+
+/** The health of a container, as Docker shows it. */
+export interface Health {
+  readonly Status: "starting" | "healthy" | "unhealthy";
+  readonly FailingStreak: number;
+  readonly Log: readonly HealthResult[];
+}
+
+/** What a check of health came to. */
+export interface HealthResult {
+  readonly Start: string;
+  readonly End: string;
+  readonly ExitCode: number;
+  readonly Output: string;
+}
 
 const directory = Deno.args[0] ?? "";
-const order = JSON.parse(Deno.readTextFileSync(`${directory}/order.json`)) as AppOrder;
+const order = JSON.parse(Deno.readTextFileSync(`${directory}/order.json`)) as Order;
 const { behaviour, command } = order;
-showLife(order.id, "alive");
 
-function log(text: string, stream: "stdout" | "stderr" = "stdout"): void {
-  const entry = { log: text, stream, time: new Date().toISOString() };
-  Deno.writeTextFileSync(logFile(order.id), `${JSON.stringify(entry)}\n`, { append: true });
-}
-
-/** A text of a behaviour, with the container's arguments in it. */
-function filled(text: string): string {
-  return text.replace(/\$\{([^}]+)\}/g, (_, names: string) => argument(names.split("|")) ?? "");
-}
-
-/** The value of the first of these arguments that the container's command line has, as `--name value` or `--name=value`. */
-function argument(names: string[]): string | undefined {
-  for (const name of names) {
-    const at = command.findIndex((word) => word === name || word.startsWith(`${name}=`));
-    if (at >= 0) return command[at] === name ? command[at + 1] : command[at]?.slice(name.length + 1);
-  }
-  return undefined;
-}
-
+/** Says that it runs, or ends with the reason why it does not. */
 function sayReady(problem = ""): void {
-  Deno.writeTextFileSync(`${directory}/ready.new`, problem);
-  Deno.renameSync(`${directory}/ready.new`, `${directory}/ready`);
+  replaceFile(`${directory}/ready`, problem);
+  if (problem !== "") end(127);
 }
 
-/** Ends a container that could not be started. */
-function refuse(problem: string): never {
-  sayReady(problem);
-  end(127);
-}
-
-/** Ends the container; where its keeper is gone, as in a shutdown, nobody else could tell the exit code. */
+/** Ends the container. Where its shim is gone, as in a shutdown, nobody else could tell the exit code. */
 function end(code: number): never {
   Deno.writeTextFileSync(`${directory}/exit`, `${code}\n`);
   Deno.exit(code);
 }
 
-function after(ms: number | undefined, work: () => void): void {
-  if (ms === undefined || ms <= 0) work();
-  else setTimeout(work, ms);
+function onSignals(signals: readonly Deno.Signal[], work: (signal: Deno.Signal) => void): void {
+  for (const signal of signals) Deno.addSignalListener(signal, () => work(signal));
 }
 
-function insidePort(listener: Listener): number {
-  const said = listener.portArgument === undefined ? undefined : argument([listener.portArgument]);
-  return said === undefined ? listener.port : Number(said);
+// --- servers ------------------------------------------------------------------------------------------------------------
+
+/** How many of the servers do not listen yet. */
+let pending = behaviour.http?.length ?? 0;
+
+/** Runs the servers of the image, which are reachable where their ports are published. */
+async function serve(): Promise<void> {
+  onSignals(["SIGTERM", "SIGINT"], () => end(0));
+  const published = order.ports.map((port) => ({ ...port, proxy: bind(port.ip, port.port) }));
+  for (const listener of behaviour.http ?? []) {
+    const begin = async () => {
+      for (const { ip, port, proxy } of published.filter(({ inside }) => inside === listener.port)) {
+        await proxy.stop();
+        listen(ip, port, listener);
+      }
+      pending--;
+    };
+    if (listener.afterMs === undefined) await begin();
+    else setTimeout(begin, listener.afterMs);
+  }
+  sayReady();
+  // Keeps the process alive where it has nothing to serve.
+  setInterval(() => {}, 1 << 30);
 }
 
-interface Socket {
-  hostname: string;
-  port: number;
-  listener: Listener | undefined;
-  proxy: Proxy | undefined;
-}
-
-/** What holds a published port while nothing listens behind it: accepts and drops connections, as Docker's proxy does. */
-interface Proxy {
-  stop(): Promise<void>;
-}
-
-/** Binds the published ports, as Docker's proxy does at the start of a container. */
-function bindPublished(): Socket[] {
-  return order.listen.map(({ ip, port, inside }) => {
-    const listener = behaviour.http?.find((listener) => insidePort(listener) === inside);
-    try {
-      return { hostname: ip, port, listener, proxy: startProxy(ip, port) };
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-      refuse(`ENDPOINT: Error starting userland proxy: listen tcp4 ${ip}:${port}: bind: address already in use`);
-    }
-  });
-}
-
-function startProxy(hostname: string, port: number): Proxy {
-  const listener = Deno.listen({ hostname, port });
+/** Holds a published port while nothing listens behind it: accepts and drops connections, as Docker's proxy does. */
+function bind(hostname: string, port: number): { stop(): Promise<void> } {
+  let listener: Deno.Listener;
+  try {
+    listener = Deno.listen({ hostname, port });
+  } catch (error) {
+    const reason = error instanceof Deno.errors.AddrInUse
+      ? "address already in use"
+      : "cannot assign requested address";
+    sayReady(`ENDPOINT: Error starting userland proxy: listen tcp4 ${hostname}:${port}: bind: ${reason}`);
+    throw error;
+  }
   const drop = async () => {
     try {
       for await (const connection of listener) connection.close();
@@ -103,148 +106,157 @@ function startProxy(hostname: string, port: number): Proxy {
   };
 }
 
-async function serve({ hostname, port, listener, proxy }: Socket, started: number): Promise<void> {
-  if (listener === undefined) return;
-  await proxy?.stop();
-  const reply = (request: Request) => {
-    const path = new URL(request.url).pathname;
-    return answer(
-      listener.paths[path] ?? listener.paths["*"] ?? { status: 404, body: "404 page not found\n" },
-      started,
+function listen(hostname: string, port: number, { paths, tls }: Listener): void {
+  const options = { hostname, port, onListen() {}, ...(tls ? { cert: certificate, key: privateKey } : {}) };
+  Deno.serve(options, ({ url }) => {
+    const reply = paths[new URL(url).pathname] ?? paths["*"] ?? { status: 404, body: "404 page not found\n" };
+    const { status = 200, type = "text/plain; charset=utf-8", body = "" } = reply;
+    const filled = body.replaceAll(
+      /\$\{(--[\w-]+)\}/g,
+      (_, option: string) => command[command.indexOf(option) + 1] ?? "",
     );
-  };
-  const tls = listener.tls ? { cert: certificate, key: privateKey } : {};
-  try {
-    Deno.serve({ hostname, port, onListen() {}, ...tls }, reply);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    log(`listen tcp :${port}: bind: address already in use\n`, "stderr");
-    end(1);
-  }
-}
-
-function answer(reply: Reply, started: number): Response {
-  const { status = 200, type = "text/plain; charset=utf-8", body = "" } =
-    reply.first !== undefined && Date.now() < started + reply.first.ms ? reply.first : reply;
-  return new Response(status === 204 || status === 304 ? null : filled(body), {
-    status,
-    headers: { "content-type": type },
+    return new Response(filled, { status, headers: { "content-type": type } });
   });
 }
 
+// --- programs -----------------------------------------------------------------------------------------------------------
+
+const NUMBERS: Partial<Record<Deno.Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
+
 /** Executes the command for real, with its output in the log; its exit code becomes the container's. */
 async function execute(): Promise<void> {
+  const env = environment();
   const [program = "", ...args] = command;
-  const env: Record<string, string> = Object.fromEntries(order.env.map((entry) => {
-    const at = entry.indexOf("=");
-    return at < 0 ? [entry, ""] : [entry.slice(0, at), entry.slice(at + 1)];
-  }));
-  const found = program.includes("/")
-    ? [program]
-    : (env["PATH"] ?? "").split(":").map((folder) => `${folder}/${program}`);
-  const file = found.find((path) => isExecutable(path));
-  const reason = program.includes("/")
-    ? `stat ${program}: no such file or directory`
-    : "executable file not found in $PATH";
-  if (file === undefined || (behaviour.withGpu?.includes(program) && !order.gpu)) refuse(notStarted(program, reason));
+  const file = findProgram(program, env["PATH"] ?? "");
+  const [uid, gid = uid] = order.user === "" ? [] : order.user.split(":").map(Number);
   const child = new Deno.Command(file, {
     args,
     clearEnv: true,
-    env: { HOME: "/root", ...env },
-    cwd: order.workdir,
+    env,
+    cwd: "/",
+    ...(uid === undefined ? {} : { uid, gid: gid! }),
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
-  })
-    .spawn();
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const) {
-    Deno.addSignalListener(signal, () => {
-      // The kernel keeps signals without a handler from the first process of a container; docker-init is one that has them.
-      if (order.init || handles(child.pid, signal)) child.kill(signal);
-    });
-  }
+  }).spawn();
+  onSignals(["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"], (signal) => {
+    // The kernel keeps signals without a handler from the first process of a container; an init is one that has handlers.
+    if (order.init || handles(child.pid, signal)) child.kill(signal);
+  });
   sayReady();
-  const [status] = await Promise.all([
-    child.status,
-    logLines(child.stdout, "stdout"),
-    logLines(child.stderr, "stderr"),
-  ]);
-  end(status.code);
+  const outputs = [log(child.stdout, "stdout"), log(child.stderr, "stderr")];
+  const { code } = await child.status;
+  await Promise.all(outputs);
+  end(code);
 }
 
-function notStarted(program: string, reason: string): string {
-  return "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: " +
-    `unable to start container process: exec: ${JSON.stringify(program)}: ${reason}: unknown`;
+function environment(): Record<string, string> {
+  const variables = order.env.filter((entry) => entry.includes("=")).map((entry) => {
+    const at = entry.indexOf("=");
+    return [entry.slice(0, at), entry.slice(at + 1)];
+  });
+  return { HOME: "/root", ...Object.fromEntries(variables) };
+}
+
+/** The file of a program; without one, the container cannot be started. */
+function findProgram(program: string, path: string): string {
+  const isPath = program.includes("/");
+  const files = (isPath ? [program] : path.split(":").map((folder) => `${folder}/${program}`))
+    .flatMap((file) => {
+      try {
+        return [{ file, ...Deno.statSync(file) }];
+      } catch {
+        return [];
+      }
+    });
+  const file = files.find(({ isFile, mode }) => isFile && ((mode ?? 0) & 0o111) !== 0)?.file;
+  if (file === undefined) {
+    const reason = !isPath
+      ? "executable file not found in $PATH"
+      : files.length > 0
+      ? "permission denied"
+      : `stat ${program}: no such file or directory`;
+    sayReady(
+      "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: " +
+        `exec: ${JSON.stringify(program)}: ${reason}: unknown`,
+    );
+  }
+  return file!;
 }
 
 function handles(pid: number, signal: Deno.Signal): boolean {
-  const numbers: Partial<Record<Deno.Signal, number>> = {
-    SIGHUP: 1,
-    SIGINT: 2,
-    SIGQUIT: 3,
-    SIGUSR1: 10,
-    SIGUSR2: 12,
-    SIGTERM: 15,
-  };
-  // A permission to read is not enough for Deno to open a file of /proc.
-  const status = new TextDecoder().decode(
-    new Deno.Command("/usr/bin/cat", { args: [`/proc/${pid}/status`] }).outputSync().stdout,
-  );
-  const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0";
-  return (BigInt(`0x${caught}`) >> BigInt((numbers[signal] ?? 0) - 1) & 1n) === 1n;
+  const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(textOf(`/proc/${pid}/status`) ?? "")?.[1] ?? "0";
+  return (BigInt(`0x${caught}`) >> BigInt(NUMBERS[signal]! - 1) & 1n) === 1n;
 }
 
-async function logLines(output: ReadableStream<Uint8Array>, stream: "stdout" | "stderr"): Promise<void> {
+/** Writes what a program says to the log, line by line; a last line without an end gets none. */
+async function log(output: ReadableStream<Uint8Array<ArrayBuffer>>, stream: "stdout" | "stderr"): Promise<void> {
+  const write = (text: string) =>
+    Deno.writeTextFileSync(logFile(order.id), `${JSON.stringify({ log: text, stream, time: now() })}\n`, {
+      append: true,
+    });
   let partial = "";
   for await (const text of output.pipeThrough(new TextDecoderStream())) {
     const lines = (partial + text).split("\n");
-    partial = lines.pop() ?? "";
-    for (const line of lines) log(`${line}\n`, stream);
+    partial = lines.pop()!;
+    for (const line of lines) write(`${line}\n`);
   }
-  // No newline is added to a last line without one.
-  if (partial !== "") log(partial, stream);
+  if (partial !== "") write(partial);
 }
 
-async function main(): Promise<void> {
-  const sockets = bindPublished();
-  const line = command.join(" ");
-  const fixed = behaviour.commands?.find(({ command }) => line === command || line.startsWith(`${command} `));
-  if (fixed !== undefined && !(behaviour.withGpu?.includes(command[0] ?? "") && !order.gpu)) {
-    sayReady();
-    if (fixed.stdout) log(fixed.stdout);
-    if (fixed.stderr) log(fixed.stderr, "stderr");
-    end(fixed.code ?? 0);
-  }
-  if (behaviour.executes || fixed !== undefined) {
-    return await execute();
-  }
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => {
-      if (!behaviour.ignoresTerm || order.init) end(behaviour.stopCode ?? 0);
-    });
-  }
-  if (behaviour.needsGpu !== undefined && !order.gpu) {
-    sayReady();
-    log(`${behaviour.needsGpu.line}\n`, "stderr");
-    end(behaviour.needsGpu.code);
-  }
-  if (order.hostNetwork) {
-    for (const listener of behaviour.http ?? []) {
-      sockets.push({ hostname: "0.0.0.0", port: insidePort(listener), listener, proxy: undefined });
+// --- health -------------------------------------------------------------------------------------------------------------
+
+/** Checks the health of the container for as long as it runs. */
+async function watchHealth({ Test = [], Interval, Timeout, StartPeriod = 0, Retries }: NonNullable<Order["health"]>) {
+  const file = `${directory}/health.json`;
+  const before = JSON.parse(textOf(file) ?? '{"Log":[]}') as Health;
+  let health: Health = { Status: "starting", FailingStreak: 0, Log: before.Log };
+  const note = (change: Partial<Health>) => {
+    health = { ...health, ...change };
+    replaceFile(file, JSON.stringify(health));
+  };
+  note({});
+  const started = Date.now();
+  for (let last = started;;) {
+    // The time begins anew when the container was paused.
+    const resumed = Number(textOf(`${directory}/resumed`) ?? 0);
+    const dueMs = Math.max(last, resumed) + (Interval ?? HEALTH_INTERVAL_NS) / 1e6 - Date.now();
+    if (dueMs > 0) {
+      await sleep(dueMs);
+      continue;
+    }
+    const result = await checkHealth(Test, (Timeout ?? HEALTH_TIMEOUT_NS) / 1e6);
+    last = Date.now();
+    const Log = [...health.Log, result].slice(-MAX_CHECKS);
+    const isEarly = health.Status === "starting" && last < started + StartPeriod / 1e6;
+    if (result.ExitCode === 0) note({ Status: "healthy", FailingStreak: 0, Log });
+    else if (isEarly) note({ Log });
+    else {
+      const FailingStreak = health.FailingStreak + 1;
+      const isTooOften = FailingStreak >= (Retries ?? HEALTH_RETRIES);
+      note({ Log, FailingStreak, ...(isTooOften ? { Status: "unhealthy" } : {}) });
     }
   }
-  const started = Date.now();
-  const isSlow = ({ listener }: Socket) => (listener?.after ?? 0) > 0;
-  for (const socket of sockets) if (!isSlow(socket)) await serve(socket, started);
-  sayReady();
-  for (const socket of sockets.filter(isSlow)) after(socket.listener?.after, () => void serve(socket, started));
-  for (const { line, after: ms, stream } of behaviour.logs ?? []) after(ms, () => log(`${filled(line)}\n`, stream));
-  const { exits } = behaviour;
-  if (exits !== undefined && (exits.times === undefined || order.starts < exits.times)) {
-    after(exits.after, () => end(exits.code));
-  }
-  // Keeps the process alive where it has nothing to serve.
-  setInterval(() => {}, 1 << 30);
 }
 
-await main();
+/** Checks health once: by the image's command where that is executed, otherwise by whether all servers listen. */
+async function checkHealth([kind, ...test]: readonly string[], timeoutMs: number): Promise<HealthResult> {
+  const Start = now();
+  if (!behaviour.executes) return { Start, End: now(), ExitCode: pending === 0 ? 0 : 1, Output: "" };
+  const [program = "", ...args] = kind === "CMD" ? test : ["/bin/sh", "-c", ...test];
+  const signal = AbortSignal.timeout(timeoutMs);
+  const { code, stdout } = await new Deno.Command(program, {
+    args,
+    clearEnv: true,
+    env: environment(),
+    signal,
+    stderr: "null",
+  })
+    .output();
+  if (!signal.aborted) return { Start, End: now(), ExitCode: code, Output: new TextDecoder().decode(stdout) };
+  return { Start, End: now(), ExitCode: -1, Output: `Health check exceeded timeout (${timeoutMs}ms)` };
+}
+
+holdLock(order.id, "process");
+if (order.health?.Test !== undefined) watchHealth(order.health);
+await (behaviour.executes ? execute() : serve());

@@ -1,366 +1,240 @@
 /**
- * A stand-in for the `docker` command inside of a simulated container, with the behaviour of Docker 26.1.5 (Debian 13's, client and
- * engine), whose texts, exit codes and documents were compared with the real one's. There is no engine: what `docker` would
- * ask it to do, this program does to the files below `/var/lib/docker`, see `state.ts`; a running container is a process of
- * its own, see `app.ts`. Whatever it does not know ends with `docker stand-in: not supported: …` and exit code 64.
+ * A stand-in for the `docker` command in a simulated container. There is no engine: what `docker` would ask it to do, this program
+ * does to the files below `/var/lib/docker`, see `state.ts`; a container that runs is a process of its own, see `app.ts`.
  *
- * Besides Docker's own commands there are three for whoever plays the system around it: `engine-start`, `engine-stop`, and
- * `exited ID`, which the keeper of a container's process calls.
+ * It has what the steps, setups and cases need, with the texts and exit codes of Docker 20.10, with which the lab compares it.
+ * Whatever else it is asked ends with `docker stand-in: not supported: …` and exit code 64.
+ *
+ * For whoever plays the system around it there are three more commands: `engine-start`, `engine-stop`, and `exited ID`.
  *
  * @module
  */
 
-import { complain, print, requireFilter } from "./client.ts";
-import { create, exec, kill, logs, remove, rename, restart, run, start, stop, wait } from "./containers.ts";
-import { clientError, createOptions } from "./create.ts";
-import { engineStart, engineStop, exited, showInfo, showVersion } from "./engine.ts";
-import { type CommandLine, EngineDown, Exit, type Given, notSupported, parse, wholeNumber } from "./flags.ts";
-import { images, load, login, logout, pullImage, removeImages, save, tag } from "./image_commands.ts";
-import { version } from "./inspect.ts";
-import {
-  connectNetwork,
-  createNetwork,
-  createVolume,
-  listNetworks,
-  listVolumes,
-  removeNetworks,
-  removeVolumes,
-} from "./networks.ts";
-import { inspect, inspectAny, ps } from "./queries.ts";
-import { knobs, makeStateDirectory, sleep } from "./state.ts";
+import { printError } from "./client.ts";
+import { type CommandLine, Exit, type Invocation, notSupported, parse, requireInteger } from "./cli.ts";
+import * as containers from "./containers.ts";
+import { CREATE_OPTIONS } from "./create.ts";
+import * as engine from "./engine.ts";
+import { LIST_OPTIONS } from "./format.ts";
+import * as images from "./images.ts";
+import { inspectAny, inspectKind, type Kind } from "./inspect.ts";
+import * as networks from "./networks.ts";
 
 interface Command extends Omit<CommandLine, "name"> {
-  run: (given: Given) => Promise<void>;
+  readonly run: (invocation: Invocation) => Promise<void> | void;
 }
 
-const formatOption = { "format,f": "text" } as const;
-const listOptions = { "filter,f": requireFilter, format: "text", "no-trunc": "bool", "quiet,q": "bool" } as const;
-const timeOption = { "time,t": wholeNumber, timeout: wholeNumber } as const;
-const many = Infinity;
+const FORMAT = { "format,f": "text" } as const;
+const FORCE = { "force,f": "switch" } as const;
+const TIME = { "time,t": requireInteger } as const;
+const CONTAINERS = { usage: "CONTAINER [CONTAINER...]", count: [1, Infinity] } as const;
+const OPTIONS_CONTAINERS = { ...CONTAINERS, usage: `[OPTIONS] ${CONTAINERS.usage}` } as const;
+const NEW_CONTAINER = {
+  usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+  count: [1, Infinity],
+  optionsFirst: true,
+} as const;
 
-const containerCommands: Record<string, Command> = {
-  create: {
-    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    description: "Create a new container",
-    least: 1,
-    most: many,
-    interspersed: false,
-    options: createOptions,
-    run: create,
-  },
-  run: {
-    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    description: "Create and run a new container from an image",
-    least: 1,
-    most: many,
-    interspersed: false,
-    options: { ...createOptions, "detach,d": "bool" },
-    run,
-  },
-  start: {
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    description: "Start one or more stopped containers",
-    least: 1,
-    most: many,
-    options: {},
-    run: start,
-  },
-  stop: {
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    description: "Stop one or more running containers",
-    least: 1,
-    most: many,
-    options: timeOption,
-    run: stop,
-  },
-  restart: {
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    description: "Restart one or more containers",
-    least: 1,
-    most: many,
-    options: timeOption,
-    run: restart,
-  },
-  kill: {
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    description: "Kill one or more running containers",
-    least: 1,
-    most: many,
-    options: { "signal,s": "text" },
-    run: kill,
-  },
-  rm: {
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    description: "Remove one or more containers",
-    least: 1,
-    most: many,
-    options: { "force,f": "bool", "volumes,v": "bool" },
-    run: remove,
-  },
-  rename: {
-    usage: "CONTAINER NEW_NAME",
-    description: "Rename a container",
-    least: 2,
-    most: 2,
-    options: {},
-    run: rename,
-  },
-  wait: {
-    usage: "CONTAINER [CONTAINER...]",
-    description: "Block until one or more containers stop, then print their exit codes",
-    least: 1,
-    most: many,
-    options: {},
-    run: wait,
-  },
-  logs: {
-    usage: "[OPTIONS] CONTAINER",
-    description: "Fetch the logs of a container",
-    least: 1,
-    most: 1,
-    options: { "follow,f": "bool", since: "text", "tail,n": "text", "timestamps,t": "bool" },
-    run: logs,
-  },
-  exec: {
-    usage: "[OPTIONS] CONTAINER COMMAND [ARG...]",
-    description: "Execute a command in a running container",
-    least: 2,
-    most: many,
-    interspersed: false,
-    options: { "detach,d": "bool", "env,e": "list", "interactive,i": "bool", "user,u": "text", "workdir,w": "text" },
-    run: exec,
-  },
-  ls: {
-    usage: "[OPTIONS]",
-    description: "List containers",
-    least: 0,
-    most: 0,
-    options: { ...listOptions, "all,a": "bool" },
-    run: ps,
-  },
-  inspect: {
-    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    description: "Display detailed information on one or more containers",
-    least: 1,
-    most: many,
-    options: formatOption,
-    run: (given) => inspect(["container"], given),
-  },
+function requireFilter(value: string): void {
+  if (!value.includes("=")) throw new Error("bad format of filter (expected name=value)");
+}
+
+function inspectCommand(kind: Kind): Command {
+  const placeholder = kind.toUpperCase();
+  return {
+    usage: `[OPTIONS] ${placeholder} [${placeholder}...]`,
+    description: `Display detailed information on one or more ${kind}s`,
+    count: [1, Infinity],
+    options: FORMAT,
+    run: (invocation) => inspectKind(kind, invocation),
+  };
+}
+
+const removeImages: Command = {
+  usage: "[OPTIONS] IMAGE [IMAGE...]",
+  description: "Remove one or more images",
+  count: [1, Infinity],
+  options: FORCE,
+  run: images.remove,
 };
 
-const imageCommands: Record<string, Command> = {
-  pull: {
-    usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
-    description: "Download an image from a registry",
-    least: 1,
-    most: 1,
-    options: { "quiet,q": "bool" },
-    run: pullImage,
+const COMMANDS: Readonly<Record<string, Command>> = {
+  "container inspect": inspectCommand("container"),
+  "image inspect": inspectCommand("image"),
+  "image rm": removeImages,
+  "network connect": {
+    usage: "[OPTIONS] NETWORK CONTAINER",
+    description: "Connect a container to a network",
+    count: [2, 2],
+    options: {},
+    run: networks.connect,
   },
-  ls: {
+  "network create": {
+    usage: "[OPTIONS] NETWORK",
+    description: "Create a network",
+    count: [1, 1],
+    options: {},
+    run: networks.create,
+  },
+  "network inspect": inspectCommand("network"),
+  "network ls": {
+    usage: "[OPTIONS]",
+    description: "List networks",
+    count: [0, 0],
+    options: LIST_OPTIONS,
+    run: networks.list,
+  },
+  "volume inspect": inspectCommand("volume"),
+  "volume ls": {
+    usage: "[OPTIONS]",
+    description: "List volumes",
+    count: [0, 0],
+    options: LIST_OPTIONS,
+    run: networks.listVolumes,
+  },
+  create: {
+    ...NEW_CONTAINER,
+    description: "Create a new container",
+    options: CREATE_OPTIONS,
+    run: containers.create,
+  },
+  images: {
     usage: "[OPTIONS] [REPOSITORY[:TAG]]",
     description: "List images",
-    least: 0,
-    most: 1,
-    options: { ...listOptions, "all,a": "bool", digests: "bool" },
-    run: images,
+    count: [0, 1],
+    options: { ...LIST_OPTIONS, "no-trunc": "switch" },
+    run: images.list,
   },
-  rm: {
-    usage: "[OPTIONS] IMAGE [IMAGE...]",
-    description: "Remove one or more images",
-    least: 1,
-    most: many,
-    options: { "force,f": "bool" },
-    run: removeImages,
+  info: {
+    usage: "[OPTIONS]",
+    description: "Display system-wide information",
+    count: [0, 0],
+    options: FORMAT,
+    run: engine.info,
   },
-  tag: {
-    usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
-    description: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
-    least: 2,
-    most: 2,
+  inspect: {
+    usage: "[OPTIONS] NAME|ID [NAME|ID...]",
+    description: "Return low-level information on Docker objects",
+    count: [1, Infinity],
+    options: FORMAT,
+    run: inspectAny,
+  },
+  kill: {
+    ...OPTIONS_CONTAINERS,
+    description: "Kill one or more running containers",
     options: {},
-    run: tag,
+    run: containers.kill,
   },
   load: {
     usage: "[OPTIONS]",
     description: "Load an image from a tar archive or STDIN",
-    least: 0,
-    most: 0,
-    options: { "input,i": "text", "quiet,q": "bool" },
-    run: load,
-  },
-  save: {
-    usage: "[OPTIONS] IMAGE [IMAGE...]",
-    description: "Save one or more images to a tar archive (streamed to STDOUT by default)",
-    least: 1,
-    most: many,
-    options: { "output,o": "text" },
-    run: save,
-  },
-  inspect: {
-    usage: "[OPTIONS] IMAGE [IMAGE...]",
-    description: "Display detailed information on one or more images",
-    least: 1,
-    most: many,
-    options: formatOption,
-    run: (given) => inspect(["image"], given),
-  },
-};
-
-const volumeCommands: Record<string, Command> = {
-  create: {
-    usage: "[OPTIONS] [VOLUME]",
-    description: "Create a volume",
-    least: 0,
-    most: 1,
-    options: { "driver,d": "text", label: "list" },
-    run: createVolume,
-  },
-  inspect: {
-    usage: "[OPTIONS] VOLUME [VOLUME...]",
-    description: "Display detailed information on one or more volumes",
-    least: 1,
-    most: many,
-    options: formatOption,
-    run: (given) => inspect(["volume"], given),
-  },
-  ls: { usage: "[OPTIONS]", description: "List volumes", least: 0, most: 0, options: listOptions, run: listVolumes },
-  rm: {
-    usage: "[OPTIONS] VOLUME [VOLUME...]",
-    description: "Remove one or more volumes. You cannot remove a volume that is in use by a container",
-    least: 1,
-    most: many,
-    options: { "force,f": "bool" },
-    run: removeVolumes,
-  },
-};
-
-const networkCommands: Record<string, Command> = {
-  create: {
-    usage: "[OPTIONS] NETWORK",
-    description: "Create a network",
-    least: 1,
-    most: 1,
-    options: { "driver,d": "text", label: "list" },
-    run: createNetwork,
-  },
-  inspect: {
-    usage: "[OPTIONS] NETWORK [NETWORK...]",
-    description: "Display detailed information on one or more networks",
-    least: 1,
-    most: many,
-    options: formatOption,
-    run: (given) => inspect(["network"], given),
-  },
-  ls: { usage: "[OPTIONS]", description: "List networks", least: 0, most: 0, options: listOptions, run: listNetworks },
-  rm: {
-    usage: "NETWORK [NETWORK...]",
-    description: "Remove one or more networks",
-    least: 1,
-    most: many,
+    count: [0, 0],
     options: {},
-    run: removeNetworks,
+    run: images.load,
   },
-  connect: {
-    usage: "[OPTIONS] NETWORK CONTAINER",
-    description: "Connect a container to a network",
-    least: 2,
-    most: 2,
-    options: { alias: "list" },
-    run: connectNetwork,
+  login: {
+    usage: "[OPTIONS] [SERVER]",
+    description: "Log in to a Docker registry",
+    count: [0, 1],
+    options: { "username,u": "text", "password-stdin": "switch" },
+    run: images.login,
+  },
+  logs: {
+    usage: "[OPTIONS] CONTAINER",
+    description: "Fetch the logs of a container",
+    count: [1, 1],
+    options: { "tail,n": "text" },
+    run: containers.logs,
+  },
+  pause: {
+    ...CONTAINERS,
+    description: "Pause all processes within one or more containers",
+    options: {},
+    run: containers.pause,
+  },
+  ps: {
+    usage: "[OPTIONS]",
+    description: "List containers",
+    count: [0, 0],
+    options: { ...LIST_OPTIONS, "all,a": "switch", "filter,f": requireFilter, "no-trunc": "switch" },
+    run: containers.list,
+  },
+  pull: {
+    usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
+    description: "Pull an image or a repository from a registry",
+    count: [1, 1],
+    options: { "quiet,q": "switch" },
+    run: images.pull,
+  },
+  rename: {
+    usage: "CONTAINER NEW_NAME",
+    description: "Rename a container",
+    count: [2, 2],
+    options: {},
+    run: containers.rename,
+  },
+  restart: {
+    ...OPTIONS_CONTAINERS,
+    description: "Restart one or more containers",
+    options: TIME,
+    run: containers.restart,
+  },
+  rm: {
+    ...OPTIONS_CONTAINERS,
+    description: "Remove one or more containers",
+    options: FORCE,
+    run: containers.remove,
+  },
+  rmi: removeImages,
+  run: {
+    ...NEW_CONTAINER,
+    description: "Run a command in a new container",
+    options: { ...CREATE_OPTIONS, "detach,d": "switch", rm: "switch" },
+    run: containers.run,
+  },
+  start: {
+    ...OPTIONS_CONTAINERS,
+    description: "Start one or more stopped containers",
+    options: {},
+    run: containers.start,
+  },
+  stop: {
+    ...OPTIONS_CONTAINERS,
+    description: "Stop one or more running containers",
+    options: TIME,
+    run: containers.stop,
+  },
+  tag: {
+    usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    description: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    count: [2, 2],
+    options: {},
+    run: images.tag,
+  },
+  unpause: {
+    ...CONTAINERS,
+    description: "Unpause all processes within one or more containers",
+    options: {},
+    run: containers.unpause,
+  },
+  version: {
+    usage: "[OPTIONS]",
+    description: "Show the Docker version information",
+    count: [0, 0],
+    options: FORMAT,
+    run: engine.version,
   },
 };
 
-const groups: Record<string, Record<string, Command>> = {
-  container: containerCommands,
-  image: imageCommands,
-  volume: volumeCommands,
-  network: networkCommands,
-};
-
-const aliases: Record<string, string> = { list: "ls", ps: "ls", remove: "rm" };
-
-/** The commands without a group. */
-function plainCommand(name: string): Command | undefined {
-  const { inspect: _containers, ls: list, ...ofContainers } = containerCommands;
-  const { inspect: _images, ls: listImages, rm: rmi, ...ofImages } = imageCommands;
-  const own: Record<string, Command | undefined> = {
-    ...ofContainers,
-    ps: list,
-    ...ofImages,
-    images: listImages,
-    rmi,
-    inspect: {
-      usage: "[OPTIONS] NAME|ID [NAME|ID...]",
-      description: "Return low-level information on Docker objects",
-      least: 1,
-      most: many,
-      options: { ...formatOption, type: "text" },
-      run: inspectAny,
-    },
-    login: {
-      usage: "[OPTIONS] [SERVER]",
-      description: "Log in to a registry",
-      least: 0,
-      most: 1,
-      options: { "username,u": "text", "password,p": "text", "password-stdin": "bool" },
-      run: login,
-    },
-    logout: { usage: "[SERVER]", description: "Log out from a registry", least: 0, most: 1, options: {}, run: logout },
-    version: {
-      usage: "[OPTIONS]",
-      description: "Show the Docker version information",
-      least: 0,
-      most: 0,
-      options: formatOption,
-      run: showVersion,
-    },
-    info: {
-      usage: "[OPTIONS]",
-      description: "Display system-wide information",
-      least: 0,
-      most: 0,
-      options: formatOption,
-      run: showInfo,
-    },
-  };
-  return Object.hasOwn(own, name) ? own[name] : undefined;
-}
-
-/** What real Docker has and the stand-in has not. */
-const lacking = new Set(
-  ("attach build builder buildx checkpoint commit compose config context cp diff events export history import manifest node pause plugin " +
-    "port prune push search secret service stack stats swarm system top trust unpause update").split(" "),
-);
-
-function commandOf([first = "", second = "", ...rest]: string[]): { name: string; command: Command; args: string[] } {
-  const group = Object.hasOwn(groups, first) ? groups[first] : undefined;
-  const name = group === undefined ? first : `${first} ${second}`;
-  const key = aliases[second] ?? second;
-  const command = group === undefined ? plainCommand(first) : Object.hasOwn(group, key) ? group[key] : undefined;
-  if (command !== undefined) return { name, command, args: group === undefined ? [second, ...rest] : rest };
-  if (first === "" || first.startsWith("-") || group !== undefined || lacking.has(first)) {
-    throw notSupported(`docker ${name}`);
-  }
-  throw new Exit(1, `docker: '${first}' is not a docker command.\nSee 'docker --help'`);
-}
-
-async function main(args: string[]): Promise<void> {
-  if (args[0] === "exited") return await exited(args[1] ?? "");
-  makeStateDirectory();
-  if (args[0] === "engine-start") return await engineStart();
-  if (args[0] === "engine-stop") return await engineStop();
-  if (args[0] === "--version" || args[0] === "-v") return print(`Docker version ${version}, build a72d7cd`);
-  const { name, command, args: rest } = commandOf(args);
-  const given = parse({ ...command, name }, args.length > 1 ? rest : []);
-  await sleep(knobs().delay ?? 0);
-  try {
-    await command.run(given);
-  } catch (error) {
-    // Under `run` the client itself speaks, and adds its full stop.
-    if (error instanceof EngineDown && name.endsWith("run")) throw clientError(name, error.message);
-    throw error;
-  }
+async function main([first = "", second = "", ...rest]: readonly string[]): Promise<void> {
+  if (first === "engine-start") return await engine.startEngine();
+  if (first === "engine-stop") return await engine.stopEngine();
+  if (first === "exited") return await engine.recordEndOf(second);
+  const isGroup = Object.hasOwn(COMMANDS, `${first} ${second}`);
+  const name = isGroup ? `${first} ${second}` : first;
+  if (!Object.hasOwn(COMMANDS, name)) throw notSupported(`docker ${first} ${second}`.trimEnd());
+  const { run, ...command } = COMMANDS[name]!;
+  await run(parse({ ...command, name }, isGroup ? rest : Deno.args.slice(1)));
 }
 
 try {
@@ -368,11 +242,8 @@ try {
   // An orderly end would remove a socket that was just made.
   Deno.exit(0);
 } catch (error) {
-  if (error instanceof Exit) {
-    if (error.message !== "") complain(error.message);
-    Deno.exit(error.code);
-  }
   if (error instanceof Deno.errors.BrokenPipe) Deno.exit(141);
-  complain(error instanceof Error ? error.message : String(error));
-  Deno.exit(1);
+  const message = error instanceof Error ? error.message : String(error);
+  if (message !== "") printError(message);
+  Deno.exit(error instanceof Exit ? error.code : 1);
 }

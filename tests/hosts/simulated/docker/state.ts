@@ -1,169 +1,161 @@
 /**
- * What the stand-in for Docker remembers: one JSON file below {@link stateDirectory}, read without a lock, since it is only
- * ever replaced whole, and changed under a lock; beside it the containers' logs, the volumes and the images' blobs.
+ * What the stand-in remembers: one JSON file, which is read without a lock, since it is only ever replaced whole, and changed under
+ * one; beside it a folder for each container and one for each volume.
  *
  * @module
  */
 
+import { EngineDown, notSupported, Refusal } from "./cli.ts";
+import { containerDirectory, exists, isAlive, removePath, replaceFile, STATE_DIRECTORY, textOf } from "./files.ts";
+import type { Json } from "./format.ts";
 import type { Behaviour, Healthcheck, ImageConfig } from "./registry.ts";
 
-/** Where everything is; `DOCKER_STAND_IN_STATE` puts it elsewhere, for tests. */
-export const stateDirectory = Deno.env.get("DOCKER_STAND_IN_STATE") ?? "/var/lib/docker";
+const STATE_FILE = `${STATE_DIRECTORY}/state.json`;
+const KNOBS_FILE = `${STATE_DIRECTORY}/knobs.json`;
+/** The engine's socket, which is there while the engine runs. It is below `/run`, so a boot begins without it. */
+const SOCKET = "/run/docker.sock";
+/** How long the exit code of a process that has ended may take to be written. After that, nobody is left to write it. */
+export const EXIT_CODE_TIMEOUT_MS = 500;
+/** The exit code that the engine reports of a container whose end nobody has seen, as in a power cut. */
+const UNKNOWN_EXIT_CODE = 255;
+/** Docker waits this long before it starts a container again, then twice as long each time, up to the maximum. */
+const FIRST_RESTART_DELAY_MS = 100;
+const MAX_RESTART_DELAY_MS = 60_000;
+/** A container that has run for this long is started again as if for the first time. */
+const LONG_RUN_MS = 10_000;
 
-/** The faults and circumstances that a test sets in `<state>/knobs.json`. */
-export interface Knobs {
-  /** The engine does not answer. */
-  down?: boolean;
-  /** Milliseconds that every call takes longer. */
-  delay?: number;
-  /** There is (not) an NVIDIA runtime, whatever `/etc/docker/daemon.json` and the container's files say. */
-  nvidia?: boolean;
-  /** Nothing can be written any more: pull, load and create fail. */
-  noSpace?: boolean;
-  pull?: {
-    /** Milliseconds that a pull takes. */
-    delay?: number;
-    /** The way it fails. */
-    error?: "network" | "timeout" | "rate limit";
-    /** It fails so often, then works again; for ever if not given. */
-    times?: number;
-  };
+/** What goes wrong with the next pulls; a test says so in `/var/lib/docker/knobs.json`. */
+export interface PullFault {
+  /** How much longer a pull takes, in milliseconds. */
+  readonly delay?: number;
+  /** The registry is not available. */
+  readonly error?: string;
+  /** It is so often, and then works again. Default: for ever. */
+  times?: number;
 }
 
 /** An image that is on this host. */
 export interface Image {
-  Id: string;
-  Created: string;
-  Config: ImageConfig;
-  Architecture: string;
-  Os: string;
-  Size: number;
-  /** The uncompressed layers' digests. */
-  Layers: string[];
-  LastTagTime: string;
-  behaviour: Behaviour;
+  readonly Id: string;
+  readonly Created: string;
+  readonly Config: ImageConfig;
+  /** The digests of its layers as they are without compression. */
+  readonly Layers: readonly string[];
+  readonly behaviour: Behaviour;
 }
 
-/** A mount of a container, as Docker shows it. */
+/** A mount of a container. */
 export interface Mount {
-  Type: "bind" | "volume";
-  Name?: string;
-  Source: string;
-  Destination: string;
-  Driver?: string;
-  Mode: string;
-  RW: boolean;
-  Propagation: string;
+  readonly Type: "bind" | "volume";
+  readonly Name?: string;
+  readonly Source: string;
+  readonly Destination: string;
+  readonly Driver?: string;
+  readonly Mode: string;
+  readonly RW: boolean;
+  readonly Propagation: string;
 }
 
-/** A published port with the host's port that it got. */
-export interface PublishedPort {
-  container: string;
-  ip: string;
-  port: number;
+/** A port of the host that is published for one of a container, such as `80/tcp`. */
+export interface PortBinding {
+  readonly HostIp: string;
+  readonly HostPort: string;
 }
 
-/** What Docker's `HostConfig` has and the stand-in gives a meaning to; the rest of it is constant. */
-export interface HostConfig {
-  Binds: string[] | null;
-  LogConfig: { Type: string; Config: Record<string, string> };
-  NetworkMode: string;
-  PortBindings: Record<string, { HostIp: string; HostPort: string }[]>;
-  RestartPolicy: { Name: string; MaximumRetryCount: number };
-  AutoRemove: boolean;
-  Runtime: string;
-  DeviceRequests: DeviceRequest[] | null;
-  Devices: { PathOnHost: string; PathInContainer: string; CgroupPermissions: string }[];
-  [other: string]: unknown;
-}
-
-/** What `--gpus` asks for. */
+/** What a container asks for by `--gpus`. */
 export interface DeviceRequest {
-  Driver: string;
-  Count: number;
-  DeviceIDs: string[] | null;
-  Capabilities: string[][];
-  Options: Record<string, string>;
+  readonly Driver: string;
+  /** -1 for all. */
+  readonly Count: number;
+  readonly DeviceIDs: readonly string[] | null;
+  readonly Capabilities: readonly (readonly string[])[];
+  readonly Options: Record<string, never>;
 }
 
-/** Docker's `Config` of a container. */
-export interface ContainerConfig extends ImageConfig {
-  /** Made by a client that shows its output, so not by `docker run -d`. */
-  attached: boolean;
-  Hostname: string;
-  Image: string;
-  Env: string[];
-  Labels: Record<string, string>;
-  StopTimeout?: number;
+/** How a container is run: of Docker's `HostConfig`, what somebody needs. */
+export interface HostConfig {
+  readonly Binds: readonly string[] | null;
+  readonly NetworkMode: string;
+  readonly PortBindings: Readonly<Record<string, readonly PortBinding[]>>;
+  readonly RestartPolicy: { readonly Name: string; readonly MaximumRetryCount: number };
+  readonly AutoRemove: boolean;
+  readonly IpcMode: string;
+  readonly ShmSize: number;
+  readonly Runtime: string;
+  readonly DeviceRequests: readonly DeviceRequest[] | null;
+  readonly Init?: boolean;
 }
 
-/** A container, mostly in the shape that `docker inspect` shows. */
+/** What a container runs: of Docker's `Config`, what somebody needs. */
+export interface ContainerConfig {
+  readonly Hostname: string;
+  readonly User: string;
+  readonly ExposedPorts?: Readonly<Record<string, Record<string, never>>>;
+  readonly Env: readonly string[];
+  readonly Cmd: readonly string[] | null;
+  readonly Healthcheck?: Healthcheck;
+  readonly Image: string;
+  readonly Volumes: Readonly<Record<string, Record<string, never>>> | null;
+  readonly Entrypoint: readonly string[] | null;
+  readonly Labels: Readonly<Record<string, string>>;
+}
+
+/** A container. What begins with a capital letter is as Docker shows it. */
 export interface Container {
-  Id: string;
-  Created: string;
-  Path: string;
-  Args: string[];
-  State: {
-    Status: "created" | "running" | "restarting" | "exited";
+  readonly Id: string;
+  readonly Created: string;
+  readonly Path: string;
+  readonly Args: readonly string[];
+  readonly State: {
+    Status: "created" | "running" | "paused" | "restarting" | "exited";
     Pid: number;
     ExitCode: number;
     Error: string;
     StartedAt: string;
     FinishedAt: string;
   };
-  Image: string;
+  readonly Image: string;
   Name: string;
   RestartCount: number;
-  HostConfig: HostConfig;
-  Mounts: Mount[];
-  Config: ContainerConfig;
-  /** By network: the aliases that were asked for. */
-  networks: Record<string, string[] | null>;
-  behaviour: Behaviour;
-  /** While it runs: what it got. */
-  ports: PublishedPort[];
-  address: string;
+  readonly HostConfig: HostConfig;
+  readonly Mounts: readonly Mount[];
+  readonly Config: ContainerConfig;
+  readonly NetworkSettings: { readonly Networks: Record<string, { readonly IPAMConfig: Json }> };
+  readonly behaviour: Behaviour;
   /** By `docker stop` or `docker kill`: its restart policy then rests. */
   stoppedByHand: boolean;
-  /** Milliseconds to wait before the next restart by its policy. */
-  restartDelay: number;
+  /** How long to wait before it is started again by its policy. */
+  restartDelayMs: number;
   /** How often its process was started. */
   starts: number;
 }
 
-/** A volume; its files are in `<state>/volumes/<name>/_data`. */
-export interface Volume {
-  CreatedAt: string;
-  Labels: Record<string, string> | null;
-}
-
-/** A network. */
-export interface Network {
-  Id: string;
-  Created: string;
-  Driver: string;
-  Labels: Record<string, string>;
-  subnet: number;
-}
-
 /** Everything. */
 export interface State {
-  images: Record<string, Image>;
-  /** Image ids by `repository:tag` and by `repository@digest`. */
-  tags: Record<string, string>;
-  digests: Record<string, string>;
+  /** By id. */
+  readonly images: Record<string, Image>;
+  /** Ids of images by `repository:tag` and by `repository@digest`. */
+  readonly tags: Record<string, string>;
+  readonly digests: Record<string, string>;
   /** By id, oldest first. */
-  containers: Record<string, Container>;
-  volumes: Record<string, Volume>;
-  networks: Record<string, Network>;
+  readonly containers: Record<string, Container>;
+  /** Names. */
+  volumes: string[];
+  /** By name. */
+  readonly networks: Record<string, { readonly Id: string; readonly Driver: string }>;
 }
 
 /** The time that Docker shows for what has not happened. */
-export const never = "0001-01-01T00:00:00Z";
+export const NEVER = "0001-01-01T00:00:00Z";
 
-/** Docker's ids: 64 hexadecimal digits. */
+/** A new id: 64 hexadecimal digits. */
 export function newId(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return crypto.getRandomValues(new Uint8Array(32)).toHex();
+}
+
+/** The twelve digits that stand for an id. */
+export function shortId(id: string): string {
+  return id.replace(/^sha256:/, "").slice(0, 12);
 }
 
 /** Now, as Docker writes it. */
@@ -171,183 +163,145 @@ export function now(): string {
   return new Date().toISOString();
 }
 
-/** Waits so many milliseconds. */
+/** Waits. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** The folder of a container. */
-export function containerDirectory(id: string): string {
-  return `${stateDirectory}/containers/${id}`;
+/** Whether the engine answers. One that is new does, as after its installation. */
+export function isEngineUp(): boolean {
+  return exists(SOCKET) || !exists(STATE_FILE);
 }
 
-/** The log of a container, in the format of Docker's `json-file` driver. */
-export function logFile(id: string): string {
-  return `${containerDirectory(id)}/${id}-json.log`;
-}
-
-/** The folder that a volume's files are in. */
-export function volumeDirectory(name: string): string {
-  return `${stateDirectory}/volumes/${name}/_data`;
-}
-
-/** The content of a text file; `undefined` if there is none. */
-export function textOf(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-/** What the test wants to go wrong; see {@link Knobs}. */
-export function knobs(): Knobs {
-  return JSON.parse(textOf(`${stateDirectory}/knobs.json`) ?? "{}") as Knobs;
-}
-
-/** Makes the place for the state, if there is none; everything else relies on it. */
-export function makeStateDirectory(): void {
-  Deno.mkdirSync(stateDirectory, { recursive: true });
-}
-
-/** Replaces a file whole. */
-export function replaceFile(path: string, content: string): void {
-  const temporary = `${path}.${Deno.pid}`;
-  Deno.writeTextFileSync(temporary, content);
-  Deno.renameSync(temporary, path);
-}
-
-/**
- * Locks a file of a container until this process ends, which shows the others that it lives: `alive` is the container's process,
- * `client` a `docker run` in the foreground. A lock cannot be taken for another process's, as a process id can.
- */
-export function showLife(id: string, file: "alive" | "client"): void {
-  Deno.mkdirSync(containerDirectory(id), { recursive: true });
-  lives.push(Deno.openSync(`${containerDirectory(id)}/${file}`, { create: true, write: true }));
-  lives.at(-1)?.lockSync(true);
-}
-
-// Open as long as this process.
-const lives: Deno.FsFile[] = [];
-
-/** Whether the process is there that called {@link showLife}. */
-export function isAlive(id: string, file: "alive" | "client" = "alive"): boolean {
-  try {
-    using held = Deno.openSync(`${containerDirectory(id)}/${file}`);
-    return !held.tryLockSync(false);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-/** The engine's socket, which is there while the engine runs. It is below `/run`, so a boot begins without it. */
-export const socketFile = Deno.env.has("DOCKER_STAND_IN_STATE") ? `${stateDirectory}/docker.sock` : "/run/docker.sock";
-
-/** Whether the engine answers. One that is new runs, as after its installation. */
-export function engineRuns(): boolean {
-  return knobs().down !== true && (exists(socketFile) || !exists(stateFile));
-}
-
-/** Puts the engine's socket there; nobody listens, since the stand-in's client does the engine's work. */
+/** Puts the engine's socket there. Nobody listens: the client of the stand-in does the engine's work. */
 export function makeSocket(): void {
-  // Left open: closing it would remove the file.
-  if (!exists(socketFile)) Deno.listen({ transport: "unix", path: socketFile });
+  // Left open, since closing it would remove the file.
+  if (!exists(SOCKET)) Deno.listen({ transport: "unix", path: SOCKET });
 }
 
-function emptyState(): State {
-  const Created = now();
-  const network = (Driver: string, subnet: number): Network => ({ Id: newId(), Created, Driver, Labels: {}, subnet });
+/** Takes the engine's socket away. */
+export function removeSocket(): void {
+  removePath(SOCKET);
+}
+
+/** Makes a container that is checked unhealthy until its next check, as Docker does when one is no longer paused. */
+export function resetHealth(id: string): void {
+  const file = `${containerDirectory(id)}/health.json`;
+  const health = textOf(file);
+  if (health === undefined) return;
+  replaceFile(file, JSON.stringify({ ...JSON.parse(health), Status: "unhealthy" }));
+  Deno.writeTextFileSync(`${containerDirectory(id)}/resumed`, String(Date.now()));
+}
+
+/** Whether a container has a process, which may be paused. */
+export function isRunning({ State }: Container): boolean {
+  return State.Status === "running" || State.Status === "paused";
+}
+
+function storedState(): State {
+  const text = textOf(STATE_FILE);
+  if (text !== undefined) return JSON.parse(text) as State;
   return {
     images: {},
     tags: {},
     digests: {},
     containers: {},
-    volumes: {},
-    networks: { bridge: network("bridge", 17), host: network("host", 0), none: network("null", 0) },
+    volumes: [],
+    networks: {
+      bridge: { Id: newId(), Driver: "bridge" },
+      host: { Id: newId(), Driver: "host" },
+      none: { Id: newId(), Driver: "null" },
+    },
   };
 }
 
-const stateFile = `${stateDirectory}/state.json`;
-
-function readUnsettled(): State {
-  const text = textOf(stateFile);
-  return text === undefined ? emptyState() : JSON.parse(text) as State;
-}
-
-/** The state as it is now: a container whose process is gone shows as exited or restarting. */
-export async function readState(): Promise<State> {
-  const state = readUnsettled();
-  await settle(state);
+/** The state as it is now, in which a container whose process is gone has exited, or is about to be started again. */
+export async function currentState(): Promise<State> {
+  const state = storedState();
+  await recordEnds(state);
   return state;
 }
 
-async function locked<Result>(work: () => Promise<Result> | Result): Promise<Result> {
-  const lock = Deno.openSync(`${stateDirectory}/lock`, { create: true, write: true });
-  await lock.lock(true);
-  if (!listens) listen();
-  working = true;
-  try {
-    return await work();
-  } finally {
-    working = false;
-    lock.close();
-    if (told !== 0) Deno.exit(told);
-  }
+/** The state, asked of the engine. */
+export async function readState(): Promise<State> {
+  const state = await currentState();
+  if (!isEngineUp()) throw new EngineDown();
+  return state;
 }
 
-// What the engine has begun goes on when the client that asked for it is told to end; here both are one process.
-let working = false;
-let told = 0;
-let listens = false;
-
-function listen(): void {
-  listens = true;
-  for (const [signal, code] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 143]] as const) {
-    Deno.addSignalListener(signal, () => working ? told = code : Deno.exit(code));
-  }
-}
-
-/** Changes the state, one client at a time. If `work` throws, nothing of it stays. */
+/** Changes the state through the engine, one client at a time. If `work` throws, nothing of it stays. */
 export function changeState<Result>(work: (state: State) => Promise<Result> | Result): Promise<Result> {
-  return locked(async () => {
-    const state = readUnsettled();
-    for (const gone of await settle(state)) removeContainer(state, gone, true);
+  return changeStateDirectly((state) => {
+    if (!isEngineUp()) throw new EngineDown();
+    return work(state);
+  });
+}
+
+/** Changes the state whether the engine is up or not, as the system around it does. */
+export function changeStateDirectly<Result>(work: (state: State) => Promise<Result> | Result): Promise<Result> {
+  return withLock(async () => {
+    const state = storedState();
+    for (const gone of await recordEnds(state)) removeContainer(state, gone, { withVolumes: true });
     const result = await work(state);
-    if (!exists(stateFile)) makeSocket();
-    replaceFile(stateFile, JSON.stringify(state));
+    if (!exists(STATE_FILE)) makeSocket();
+    replaceFile(STATE_FILE, JSON.stringify(state));
     return result;
   });
 }
 
-/** Whether the next pull fails, and how; counts it. */
-export function takePullFault(): Promise<NonNullable<Knobs["pull"]>["error"]> {
-  return locked(() => {
-    const all = knobs();
-    const { error, times } = all.pull ?? {};
-    if (all.pull !== undefined && times !== undefined) {
-      if (times <= 0) return undefined;
-      all.pull.times = times - 1;
-      replaceFile(`${stateDirectory}/knobs.json`, JSON.stringify(all));
-    }
-    return error;
+/** The fault of the next pull, which counts as one of its times. */
+export function takePullFault(): Promise<PullFault> {
+  return withLock(() => {
+    const knobs = JSON.parse(textOf(KNOBS_FILE) ?? "{}") as { pull?: PullFault };
+    const { pull = {} } = knobs;
+    if (pull.times === undefined) return pull;
+    const { error: _, ...works } = pull;
+    if (pull.times <= 0) return works;
+    pull.times--;
+    replaceFile(KNOBS_FILE, JSON.stringify(knobs));
+    return pull;
   });
 }
 
-/** Notes which containers have ended; the answer is those of `--rm` that are over, whose files are still there. */
-async function settle(state: State): Promise<Container[]> {
+async function withLock<Result>(work: () => Promise<Result> | Result): Promise<Result> {
+  Deno.mkdirSync(STATE_DIRECTORY, { recursive: true });
+  const lock = Deno.openSync(`${STATE_DIRECTORY}/lock`, { create: true, write: true });
+  lock.lockSync(true);
+  deferSignals();
+  isWorking = true;
+  try {
+    return await work();
+  } finally {
+    isWorking = false;
+    lock.close();
+    if (exitCodeOfSignal !== undefined) Deno.exit(exitCodeOfSignal);
+  }
+}
+
+// What the engine has begun goes on when the client that asked for it is told to end. Here, both are one process.
+let isWorking = false;
+let exitCodeOfSignal: number | undefined;
+let defersSignals = false;
+
+function deferSignals(): void {
+  if (defersSignals) return;
+  defersSignals = true;
+  for (const [signal, code] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    Deno.addSignalListener(signal, () => isWorking ? exitCodeOfSignal = code : Deno.exit(code));
+  }
+}
+
+/** Records which containers have ended. Gives those of `--rm` that are over, whose files are still there. */
+async function recordEnds(state: State): Promise<Container[]> {
   for (const container of Object.values(state.containers)) {
-    if (container.State.Status !== "running" || isAlive(container.Id)) continue;
-    const directory = containerDirectory(container.Id);
-    // After a signal that it does not survive its keeper writes the exit code, right away; if the keeper lives.
-    for (const end = Date.now() + (engineRuns() ? 500 : 0); exitCode(directory) === undefined && Date.now() < end;) {
-      await sleep(2);
-    }
-    const code = exitCode(directory);
-    // Both were killed, as in a power cut; the engine reports such an end as 255.
-    const at = code === undefined ? now() : Deno.statSync(`${directory}/exit`).mtime?.toISOString() ?? now();
-    recordExit(container, code ?? 255, at, engineRuns() && code !== undefined);
+    if (!isRunning(container) || isAlive(container.Id)) continue;
+    // The exit code of a process that was killed is written by its shim, if that lives, right away.
+    const deadline = Date.now() + (isEngineUp() ? EXIT_CODE_TIMEOUT_MS : 0);
+    while (exitCodeOf(container.Id) === undefined && Date.now() < deadline) await sleep(2);
+    const code = exitCodeOf(container.Id);
+    const file = `${containerDirectory(container.Id)}/exit`;
+    const at = code === undefined ? now() : Deno.statSync(file).mtime?.toISOString() ?? now();
+    recordEnd(container, code ?? UNKNOWN_EXIT_CODE, at, isEngineUp() && code !== undefined);
   }
   const gone = Object.values(state.containers).filter(({ Id, HostConfig, State }) =>
     HostConfig.AutoRemove && State.Status === "exited" && !isAlive(Id, "client")
@@ -356,325 +310,55 @@ async function settle(state: State): Promise<Container[]> {
   return gone;
 }
 
-function exitCode(directory: string): number | undefined {
-  const text = textOf(`${directory}/exit`);
+/** The exit code of a container's process, once it is known. */
+export function exitCodeOf(id: string): number | undefined {
+  const text = textOf(`${containerDirectory(id)}/exit`);
   return text?.endsWith("\n") ? Number(text) : undefined;
 }
 
-/** Notes the end of a container, and whether its policy starts it again. */
-function recordExit(container: Container, code: number, at: string, engine: boolean): void {
-  const ran = Date.parse(at) - Date.parse(container.State.StartedAt);
+/** Records the end of a container, and whether its policy starts it again. */
+function recordEnd(container: Container, code: number, at: string, isSeen: boolean): void {
+  const ranMs = Date.parse(at) - Date.parse(container.State.StartedAt);
   const { Name, MaximumRetryCount } = container.HostConfig.RestartPolicy;
-  const again = engine && !container.stoppedByHand && (
+  const isAgain = isSeen && !container.stoppedByHand && (
     Name === "always" || Name === "unless-stopped" ||
     (Name === "on-failure" && code !== 0 && (MaximumRetryCount === 0 || container.RestartCount < MaximumRetryCount))
   );
-  Object.assign(container.State, { Status: again ? "restarting" : "exited", Pid: 0, ExitCode: code, FinishedAt: at });
-  Object.assign(container, { ports: [], address: "" });
-  if (!again) return;
-  container.RestartCount++;
-  // Docker's own back-off.
-  container.restartDelay = ran >= 10_000 || container.restartDelay === 0
-    ? 100
-    : Math.min(container.restartDelay * 2, 60_000);
-}
-
-/** Forgets a container and its files, with its anonymous volumes if so wanted. */
-export function removeContainer(state: State, container: Container, withVolumes: boolean): void {
-  delete state.containers[container.Id];
-  removeDirectory(containerDirectory(container.Id));
-  if (!withVolumes) return;
-  for (const mount of container.Mounts) {
-    if (mount.Name === undefined || !isAnonymous(state.volumes[mount.Name])) continue;
-    delete state.volumes[mount.Name];
-    removeDirectory(`${stateDirectory}/volumes/${mount.Name}`);
-  }
-}
-
-/** Whether a volume was made without a name. */
-export function isAnonymous(volume: Volume | undefined): boolean {
-  return volume?.Labels?.["com.docker.volume.anonymous"] !== undefined;
-}
-
-/** Removes a folder if it is there. */
-export function removeDirectory(path: string): void {
-  try {
-    Deno.removeSync(path, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-/** What `app.ts` is told of the container that it is. */
-export interface AppOrder {
-  id: string;
-  command: string[];
-  env: string[];
-  workdir: string;
-  init: boolean;
-  gpu: boolean;
-  starts: number;
-  behaviour: Behaviour;
-  /** TCP only; `listener` is the port inside, or `null` where nothing of the image listens. */
-  listen: { ip: string; port: number; inside: number }[];
-  hostNetwork: boolean;
-}
-
-/**
- * Starts the process of a container. The answer is Docker's text of why it could not be started, which the container then
- * keeps as its error.
- */
-export async function startContainer(state: State, container: Container): Promise<string | undefined> {
-  const problem = await tryToStart(state, container);
-  if (problem !== undefined) {
-    const code = exitCodeOfStartProblem(problem);
-    Object.assign(container.State, { ExitCode: code === 125 ? 128 : code, Error: problem, Pid: 0 });
-    Object.assign(container, { ports: [], address: "" });
-    if (container.State.Status === "restarting") container.State.Status = "exited";
-  }
-  return problem;
-}
-
-/** The exit code that `docker run` makes of the reason why a container could not be started. */
-export function exitCodeOfStartProblem(problem: string): number {
-  return /executable file not found|no such file or directory/.test(problem) ? 127 : 125;
-}
-
-async function tryToStart(state: State, container: Container): Promise<string | undefined> {
-  for (const name of Object.keys(container.networks)) {
-    if (state.networks[name] === undefined) return `network ${name} not found`;
-  }
-  const gpu = (container.HostConfig.DeviceRequests ?? []).length > 0;
-  if (gpu && !hasNvidia("hook")) return 'could not select device driver "" with capabilities: [[gpu]]';
-  for (const { PathOnHost } of container.HostConfig.Devices) {
-    if (!exists(PathOnHost)) {
-      return `error gathering device information while adding custom device "${PathOnHost}": no such file or directory`;
-    }
-  }
-  const hostNetwork = container.HostConfig.NetworkMode === "host";
-  const bridged = !hostNetwork && container.HostConfig.NetworkMode !== "none";
-  const ports = bridged ? allocatePorts(state, container) : [];
-  if (typeof ports === "string") return ports;
-
-  const directory = containerDirectory(container.Id);
-  Deno.mkdirSync(directory, { recursive: true });
-  for (const mount of container.Mounts) if (mount.Type === "volume") Deno.mkdirSync(mount.Source, { recursive: true });
-  for (const file of ["pid", "ready", "exit"]) removeDirectory(`${directory}/${file}`);
-  const order: AppOrder = {
-    id: container.Id,
-    command: [container.Path, ...container.Args],
-    env: container.Config.Env,
-    workdir: container.Config.WorkingDir || "/",
-    init: container.HostConfig["Init"] === true,
-    gpu: gpu || container.HostConfig.Runtime === "nvidia",
-    starts: container.starts,
-    behaviour: container.behaviour,
-    listen: ports.filter(({ container }) => container.endsWith("/tcp"))
-      .map(({ ip, port, container }) => ({ ip, port, inside: Number.parseInt(container) })),
-    hostNetwork,
-  };
-  Deno.writeTextFileSync(`${directory}/order.json`, JSON.stringify(order));
-  const keeper = new Deno.Command("/bin/sh", {
-    args: [
-      "-c",
-      keeperScript,
-      "docker-keeper",
-      directory,
-      container.Id,
-      ...denoCommand("main.ts"),
-      "--",
-      ...denoCommand("app.ts"),
-    ],
-    cwd: "/",
-    stdin: "null",
-    stdout: "null",
-    stderr: "null",
-    detached: true,
-  }).spawn();
-  keeper.unref();
-  // It is gone before it says anything when the whole container is being shut down.
-  let gone = false;
-  keeper.status.then(() => gone = true);
-  let ready: string | undefined;
-  while ((ready = textOf(`${directory}/ready`)) === undefined && exitCode(directory) === undefined && !gone) {
-    await sleep(2);
-  }
-  const started = now();
-  ready ??= textOf(`${directory}/ready`) ?? "failed to create task for container: its process ended at once";
-  if (ready !== "") {
-    return ready.replace(
-      "ENDPOINT",
-      `driver failed programming external connectivity on endpoint ${container.Name.slice(1)} (${newId()})`,
-    );
-  }
-  const pid = Number(textOf(`${directory}/pid`));
-  Object.assign(container, {
-    ports,
-    address: bridged ? freeAddress(state) : "",
-    stoppedByHand: false,
-    starts: container.starts + 1,
-  });
   Object.assign(container.State, {
-    Status: "running",
-    Pid: pid,
-    ExitCode: 0,
-    Error: "",
-    StartedAt: started,
-    FinishedAt: never,
+    Status: isAgain ? "restarting" : "exited",
+    Pid: 0,
+    ExitCode: code,
+    FinishedAt: at,
   });
-  return undefined;
+  if (!isAgain) return;
+  container.RestartCount++;
+  container.restartDelayMs = ranMs >= LONG_RUN_MS || container.restartDelayMs === 0
+    ? FIRST_RESTART_DELAY_MS
+    : Math.min(container.restartDelayMs * 2, MAX_RESTART_DELAY_MS);
 }
 
-// Docker's shim: learns the exit code of the container's process if that could not say it itself and was not started again since, and
-// has its end noted. The end of this shell is the program that restarts the container after a while if its policy says so.
-const keeperScript = `
-directory=$1 id=$2; shift 2
-docker=
-while [ "$1" != -- ]; do docker="$docker '$1'"; shift; done; shift
-"$@" "$directory" & pid=$!
-echo $pid >"$directory/pid"
-wait $pid
-code=$?
-read -r last 2>/dev/null <"$directory/pid" || last=
-[ "$last" != $pid ] || [ -e "$directory/exit" ] || echo $code >"$directory/exit"
-[ ! -d "$directory" ] || eval "exec $docker exited $id"
-`;
-
-function denoCommand(module: string): string[] {
-  const permissions = ["read", "write", "run", "env", "net"].map((name) => `--allow-${name}`);
-  const flags = [
-    "--no-config",
-    "--no-lock",
-    "--no-remote",
-    "--cached-only",
-    "--no-prompt",
-    "--quiet",
-    ...permissions,
-    systemPermission,
-  ];
-  return [Deno.execPath(), "run", ...flags, `${import.meta.dirname}/${module}`];
-}
-
-const systemPermission = "--allow-sys=hostname,osRelease,systemMemoryInfo";
-
-/** Whether a file is there that may be run. */
-export function isExecutable(path: string): boolean {
-  try {
-    const { isFile, mode } = Deno.statSync(path);
-    return isFile && ((mode ?? 0) & 0o111) !== 0;
-  } catch {
-    return false;
+/** Forgets a container and its files, and if so wanted its volumes without a name. */
+export function removeContainer(state: State, { Id, Mounts }: Container, { withVolumes = false } = {}): void {
+  delete state.containers[Id];
+  removePath(containerDirectory(Id));
+  if (!withVolumes) return;
+  for (const { Name } of Mounts) {
+    if (Name === undefined || !/^[0-9a-f]{64}$/.test(Name)) continue;
+    state.volumes = state.volumes.filter((volume) => volume !== Name);
+    removePath(`${STATE_DIRECTORY}/volumes/${Name}`);
   }
 }
 
-/** Whether a path is there. */
-export function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    // Below /dev, /proc and /sys a permission to read is not enough for Deno.
-    if (error instanceof Deno.errors.NotCapable) {
-      return new Deno.Command("/usr/bin/test", { args: ["-e", path] }).outputSync().success;
-    }
-    return false;
-  }
-}
-
-/** Whether the engine can give containers a GPU: by the `hook` that `--gpus` needs, or by the `runtime` of that name. */
-export function hasNvidia(what: "hook" | "runtime"): boolean {
-  const wanted = knobs().nvidia;
-  if (wanted !== undefined) return wanted;
-  if (what === "hook") return exists("/usr/bin/nvidia-container-runtime-hook");
-  const daemon = JSON.parse(textOf("/etc/docker/daemon.json") ?? "{}") as { runtimes?: Record<string, unknown> };
-  return daemon.runtimes?.["nvidia"] !== undefined;
-}
-
-function allocatePorts(state: State, container: Container): PublishedPort[] | string {
-  const taken = new Set(
-    Object.values(state.containers).flatMap(({ ports }) => ports)
-      .map(({ container, ip, port }) => `${ip} ${port} ${container.replace(/^.*\//, "")}`),
-  );
-  const allocated: PublishedPort[] = [];
-  for (const [inside, bindings] of Object.entries(container.HostConfig.PortBindings)) {
-    const protocol = inside.replace(/^.*\//, "");
-    for (const { HostIp, HostPort } of bindings) {
-      const ip = HostIp || "0.0.0.0";
-      let port = Number(HostPort);
-      // Docker's range for ports of its own choice.
-      if (port === 0) { for (port = 32768; taken.has(`${ip} ${port} ${protocol}`); port++); }
-      const key = `${ip} ${port} ${protocol}`;
-      if (taken.has(key)) {
-        const endpoint = `${container.Name.slice(1)} (${newId()})`;
-        return `driver failed programming external connectivity on endpoint ${endpoint}: Bind for ${ip}:${port} failed: port is already allocated`;
-      }
-      taken.add(key);
-      allocated.push({ container: inside, ip, port });
-    }
-  }
-  return allocated;
-}
-
-function freeAddress(state: State): string {
-  const taken = new Set(Object.values(state.containers).map(({ address }) => address));
-  let last = 2;
-  while (taken.has(`172.17.0.${last}`)) last++;
-  return `172.17.0.${last}`;
-}
-
-/** The state of a container's health check, as Docker shows it. */
-export interface Health {
-  Status: "starting" | "healthy" | "unhealthy";
-  FailingStreak: number;
-  Log: { Start: string; End: string; ExitCode: number; Output: string }[];
-}
-
-/** The health of a container that has a check; worked out from its start, since a check of the stand-in depends on time only. */
-export function healthOf(container: Container): Health | undefined {
-  const check = container.Config.Healthcheck;
-  if (
-    check === undefined || check.Test.length === 0 || check.Test[0] === "NONE" || container.State.StartedAt === never
-  ) return undefined;
-  const { StartedAt, FinishedAt, Status } = container.State;
-  const running = Status === "running";
-  const health = checksBetween(
-    Date.parse(StartedAt),
-    running ? Date.now() : Date.parse(FinishedAt),
-    check,
-    container.behaviour,
-  );
-  return running ? health : { ...health, Status: "unhealthy" };
-}
-
-function checksBetween(start: number, end: number, check: Healthcheck, behaviour: Behaviour): Health {
-  const ms = (nanoseconds: number | undefined, fallback: number) => nanoseconds ? nanoseconds / 1e6 : fallback;
-  const startPeriod = ms(check.StartPeriod, 0);
-  const { after, unhealthy, output } = behaviour.health ?? {};
-  const works = unhealthy ? Infinity : after ?? Math.max(0, ...(behaviour.http ?? []).map(readyAfter));
-  const health: Health = { Status: "starting", FailingStreak: 0, Log: [] };
-  for (let at = 0;;) {
-    const early = health.Status === "starting" && at < startPeriod;
-    at += early ? ms(check.StartInterval, 5_000) : ms(check.Interval, 30_000);
-    const time = new Date(start + at).toISOString();
-    if (start + at > end) return health;
-    const ExitCode = at >= works ? 0 : 1;
-    health.Log.push({ Start: time, End: time, ExitCode, Output: ExitCode === 0 ? "" : output ?? "" });
-    if (health.Log.length > 5) health.Log.shift();
-    if (ExitCode === 0) Object.assign(health, { Status: "healthy", FailingStreak: 0 });
-    else if (!(health.Status === "starting" && at < startPeriod) && ++health.FailingStreak >= (check.Retries || 3)) {
-      health.Status = "unhealthy";
-    }
-  }
-}
-
-function readyAfter({ after = 0, paths }: NonNullable<Behaviour["http"]>[number]): number {
-  return Math.max(after, ...Object.values(paths).map(({ first }) => first?.ms ?? 0));
-}
-
-/** The containers that a text means: by id, by name, or by the beginning of an id. */
-export function findContainer(state: State, text: string): Container[] {
+/** The container of a name, an id, or the beginning of one; throws `missing` where there is none. */
+export function requireContainer(
+  state: State,
+  name: string,
+  missing = new Refusal(`No such container: ${name}`),
+): Container {
   const all = Object.values(state.containers);
-  const exact = all.find(({ Id, Name }) => Id === text || Name === `/${text.replace(/^\//, "")}`);
-  if (exact !== undefined) return [exact];
-  return /^[0-9a-f]+$/.test(text) ? all.filter(({ Id }) => Id.startsWith(text)) : [];
+  const exact = all.find(({ Id, Name }) => Id === name || Name === `/${name.replace(/^\//, "")}`);
+  const found = exact ? [exact] : /^[0-9a-f]+$/.test(name) ? all.filter(({ Id }) => Id.startsWith(name)) : [];
+  if (found[0] === undefined) throw missing;
+  if (found.length > 1) throw notSupported(`the beginning of several ids: ${name}`);
+  return found[0];
 }
