@@ -577,7 +577,7 @@ test("a snapshot that is cut off leaves its lock, which has to be taken away bef
   const silent = { code: 0, stdout: "", stderr: "" };
   await withFault(host, "snapshot-takes", 60, async () => {
     const child = host.command("/usr/sbin/pct", ["snapshot", "901", "cut"], { stdin: "null" }).spawn();
-    await until(async () => (await host.run("test", ["-e", "/run/lxc/901.frozen"])).code === 0);
+    await until("901 is frozen", async () => (await host.run("test", ["-e", "/run/lxc/901.frozen"])).code === 0);
     // Only pct: the worker goes on.
     child.kill("SIGKILL");
     await child.status;
@@ -604,7 +604,7 @@ test("a snapshot that is ended by a signal is undone", async (host) => {
   await withFault(host, "snapshot-takes", 60, async () => {
     const child = host.command("/usr/sbin/pct", ["snapshot", "901", "ended"], { stdout: "piped", stderr: "piped" })
       .spawn();
-    await until(async () => (await host.run("test", ["-e", "/run/lxc/901.frozen"])).code === 0);
+    await until("901 is frozen", async () => (await host.run("test", ["-e", "/run/lxc/901.frozen"])).code === 0);
     child.kill("SIGTERM");
     const { code, stdout, stderr } = await child.output();
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
