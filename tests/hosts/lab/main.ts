@@ -181,14 +181,13 @@ if (import.meta.main) {
   const codes: number[] = [];
   for (const world of options.all || options.ci ? ALL : [options.world]) {
     const different = options.ci && world !== DEFAULT ? DIFFERENT[world] : undefined;
-    if (different?.length === 0) continue;
     codes.push(
       await tryWorld(
         folderOf(world),
         files.length > 0 ? files : [...CASES, ...world === DEFAULT ? COMPARISONS : []],
         different === undefined
           ? []
-          : ["--filter", `/${different.map(({ test }) => `^${RegExp.escape(test)}`).join("|")}/`],
+          : ["--filter", `/^(${Object.values(different).flat().map((name) => RegExp.escape(name)).join("|")})/`],
       ),
     );
     if (options.keep) await keep(folderOf(world));
