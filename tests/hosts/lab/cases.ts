@@ -67,7 +67,7 @@ export async function noteCase(
       return await note({ outcome: "cannot run", reason: error.message });
     }
     if (fault !== undefined) {
-      console.log(`    fails in the lab: ${fault}`);
+      console.log(`    fails in the lab: ${fault}: ${error}`);
       return await note({ outcome: "known fault", reason: fault });
     }
     await note({ outcome: "failed", reason: String(error) });
@@ -134,11 +134,7 @@ const KNOWN_FAULTS: Readonly<Record<WorldName, Reasons>> = {
   trixie: DEBIAN_13_FAULTS,
   "trixie-containerd": DEBIAN_13_FAULTS,
   busybox: {
-    "`user:` wants runuser, and there is su only": [
-      "commands: absent, right, wrong, and what they are run with › absent: check mode says what is missing, the run makes it so, the next one has nothing to do",
-      "commands: absent, right, wrong, and what they are run with › they ran as stated, and a secret is in no argument and in nothing that was emitted",
-      "commands: absent, right, wrong, and what they are run with › what it cannot be run with is told as such, in check mode too, and nothing has run",
-      "commands: absent, right, wrong, and what they are run with › wrong: check mode predicts what the run then mends, and nothing else",
+    "the `user:` of a script wants runuser, and there is su only": [
       "files, folders, lines and scripts: absent, right and wrong › absent: a run makes it so",
       "files, folders, lines and scripts: absent, right and wrong › right: nothing is done, in two processes of pct, and check mode agrees",
       "files, folders, lines and scripts: absent, right and wrong › wrong: a run puts it right",

@@ -132,14 +132,22 @@ async function knowsLogin(authorization: string | null): Promise<boolean> {
 }
 
 let failures = 0;
-/** Whether the network holds out for a request; it may be slow. Of a pull that fails, the last request is a GET. */
+let fails = false;
+let previous = "";
+/**
+ * Whether the network holds out for a request; it may be slow. A pull by a tag begins with a HEAD; where that fails, Docker
+ * asks again with a GET, and with containerd's image store it does not.
+ */
 async function networkLasts(method: string): Promise<boolean> {
   const { pull } = await told<{ pull: { error?: string; times?: number; delay?: number } }>("knobs");
   if (pull?.delay !== undefined) await new Promise((resolve) => setTimeout(resolve, pull.delay));
   if (pull?.error === undefined) failures = 0;
-  if (pull?.error === undefined || failures >= (pull.times ?? Infinity)) return true;
-  if (method === "GET") failures++;
-  return false;
+  if (previous !== "HEAD" || method !== "GET") {
+    fails = pull?.error !== undefined && failures < (pull.times ?? Infinity);
+    if (fails) failures++;
+  }
+  previous = method;
+  return !fails;
 }
 
 /** Of the registry's API, what a login and a pull use. */
