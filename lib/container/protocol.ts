@@ -95,7 +95,7 @@ const STARTED = `started() { read -r i </proc/1/stat; set -- \${i##*) }; i=\${20
  * By this the processes of a session are recognised inside, also those of a run that was killed: it is an argument of
  * each.
  */
-export const SESSION_NAME = "phoenix_setup_session";
+const SESSION_NAME = "phoenix_setup_session";
 
 /**
  * The arguments of the `pct exec` that holds the session's shell. Everything that `pct exec` runs has SIGPIPE ignored,

@@ -57,9 +57,18 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
   [/network is unreachable|no route to host/i, "The container has no network: check its bridge, address and gateway"],
   [/certificate (?:has expired|is not yet valid)/i, "Check the clock of the host, then the certificate"],
   [
-    /could not get lock|unable to acquire the dpkg frontend lock/i,
+    /could not get lock |lock was locked by /i,
     "Another apt or dpkg is running inside the container: run this again when it has ended",
   ],
+  [
+    /could not open lock file|unable to open\/create dpkg/i,
+    "Look at the lock file inside the container and at the folder that it is in: apt cannot open it",
+  ],
+  [
+    /needs to be reinstalled, but I can't find an archive for it/i,
+    'Add a source that has the package, or remove it inside: "dpkg --remove --force-remove-reinstreq" and its name',
+  ],
+  [/held packages were changed/i, 'Somebody holds this package at its version: "apt-mark unhold" and its name'],
   [/dpkg was interrupted/i, 'Run "dpkg --configure -a" inside the container'],
   [/read-only file system/i, "The file system inside is read-only: look at the host's kernel log for disk errors"],
   [

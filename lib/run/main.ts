@@ -51,7 +51,7 @@ const MAX_SLOWEST = 3;
 const MIN_SLOW_MS = 1_000;
 
 /** What every part of a run has at hand. */
-export interface Run {
+interface Run {
   /** What is to be made true. */
   readonly setup: Setup;
   /** All that is outside of the program. */
@@ -67,7 +67,7 @@ export interface Run {
 }
 
 /** The container of a run, and what works on it. */
-export interface Target {
+interface Target {
   /** Its id. */
   readonly ctid: number;
   /** Tells whether it is the one that is meant. */
@@ -79,7 +79,7 @@ export interface Target {
 }
 
 /** Keeps other runs away from the container. */
-export type Lock = ReturnType<System["lock"]>;
+type Lock = ReturnType<System["lock"]>;
 
 /**
  * Runs a setup from its command line to its exit code. Handles every error there is; the process ends in
@@ -158,7 +158,7 @@ function connect({ setup, system, commandLine, log, shutdown }: Run, ctid: numbe
   return { ctid, identity, connection, engine };
 }
 
-/** Reads the configuration files. The host's `behavior.debug_mode` means `--verbose`. */
+/** Reads the configuration files. With the host's `behavior.debug_mode`, stdout and stderr get what `--verbose` shows. */
 function readConfiguration({ system, commandLine, log }: Run, ctid: number): Configuration {
   const hypervisor = readHypervisorConfig(system);
   const isDebugMode = hypervisor instanceof HypervisorConfig && hypervisor.debugMode;
@@ -170,7 +170,7 @@ function readConfiguration({ system, commandLine, log }: Run, ctid: number): Con
  * Makes sure that the container is the one that is meant, and makes every step true. Gives the exit code of a run in
  * which nothing fails.
  */
-export async function performContainerSpecificSetup(
+async function performContainerSpecificSetup(
   { setup, system, commandLine, log }: Run,
   { ctid, identity, connection, engine }: Target,
   configuration: Configuration,
@@ -241,7 +241,7 @@ async function allIsRead(run: Run, code: ExitCode, configuration?: Configuration
  * Ends the process, and is the only place that does: logs the last line of success or failure, flushes the log, exits
  * with `code`.
  */
-export async function exitScript(run: Run, code: ExitCode, target?: Target, lock?: Lock): Promise<void> {
+async function exitScript(run: Run, code: ExitCode, target?: Target, lock?: Lock): Promise<void> {
   const { system, commandLine, log, shutdown } = run;
   await target?.connection.close();
   if (!asksForText(commandLine)) log.report(runFinished(run, code, target));

@@ -34,7 +34,9 @@ const step = (title: string, ...states: boolean[]): Step<boolean> => ({
   apply: async () => {},
 });
 
-Deno.test("a run logs the requirements' lines in their order and exits 0", async () => {
+// The requirements of the orchestrator: "Log the received CTID", "Log checking for the existence of container CTID", if
+// it exists "log confirmation", at the end "Log a success message".
+Deno.test("a run logs what it checks and does, in this order, and exits 0", async () => {
   const run = await live(
     {},
     setup(901, "Portainer", async ({ ensure }) => void await ensure(step("thing", false, true))),

@@ -29,23 +29,6 @@ export function assert(expr: unknown, msg = ""): asserts expr {
   if (!expr) throw new AssertionError(msg);
 }
 
-/** Fails always. */
-export function fail(msg?: string): never {
-  throw new AssertionError(`Failed assertion${suffix(msg)}`);
-}
-
-/** Fails always: marks code that cannot be reached. */
-export function unreachable(msg?: string): never {
-  throw new AssertionError(`Unreachable${suffix(msg)}`);
-}
-
-/** Makes sure that `actual` is neither `null` nor `undefined`, and narrows its type. */
-export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
-  if (actual === undefined || actual === null) {
-    throw new AssertionError(`Expected actual: "${actual}" to not be null or undefined${suffix(msg)}`);
-  }
-}
-
 /**
  * Makes sure that two values are deeply equal: own properties, inherited ones of class instances, entries of
  * maps and sets in any order, elements of typed arrays. `NaN` equals itself, `0` equals `-0`, and an object without
@@ -62,17 +45,6 @@ export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   throw new AssertionError(
     `Expected actual: ${format(actual)} not to be: ${format(expected)}${suffix(msg)}`,
   );
-}
-
-/** Makes sure that two values are the same by `Object.is`, and narrows the type of the first. */
-export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string): asserts actual is T {
-  if (Object.is(actual, expected)) return;
-  if (format(actual) === format(expected)) {
-    throw new AssertionError(
-      `Values have the same structure but are not reference-equal${suffix(msg)}\n\n${indent(format(actual))}\n`,
-    );
-  }
-  throw new AssertionError(`Values are not strictly equal${suffix(msg)}\n${describeDifference(actual, expected)}`);
 }
 
 /** Makes sure that the text `actual` contains `expected`. */
@@ -263,10 +235,6 @@ function format(value: unknown): string {
     getters: true,
     strAbbreviateSize: Infinity,
   });
-}
-
-function indent(text: string): string {
-  return text.replace(/^/gm, "    ");
 }
 
 /** The lines of both values: after `-` those of `actual` alone, after `+` those of `expected` alone. */

@@ -15,27 +15,16 @@ export type LevelName = keyof typeof LogLevels;
 /** The number of a level. */
 export type LogLevel = typeof LogLevels[LevelName];
 
-/** The names of all levels, in ascending order. */
-export const LogLevelNames: LevelName[] = Object.keys(LogLevels) as LevelName[];
+const LEVEL_NAMES = Object.keys(LogLevels) as LevelName[];
 
-/**
- * Returns the number of a level.
- *
- * @throws {Error} when there is no level of that name.
- */
-export function getLevelByName(name: LevelName): LogLevel {
+function getLevelByName(name: LevelName): LogLevel {
   const level: LogLevel | undefined = LogLevels[name];
   if (level === undefined) throw new Error(`Cannot get log level: no level named ${name}`);
   return level;
 }
 
-/**
- * Returns the name of a level.
- *
- * @throws {Error} when there is no level of that number.
- */
-export function getLevelName(level: LogLevel): LevelName {
-  const name = LogLevelNames.find((name) => LogLevels[name] === level);
+function getLevelName(level: LogLevel): LevelName {
+  const name = LEVEL_NAMES.find((name) => LogLevels[name] === level);
   if (name === undefined) throw new Error(`Cannot get log level: no name for level: ${level}`);
   return name;
 }
@@ -132,17 +121,6 @@ export abstract class BaseHandler {
 
   /** Writes one formatted record. */
   abstract log(msg: string): void;
-
-  /** Called when {@linkcode setup} puts this handler into use: a place to open what it needs. */
-  setup(): void {}
-
-  /** Called when another {@linkcode setup} takes this handler out of use: a place to close what it opened. */
-  destroy(): void {}
-
-  /** Calls `destroy`, at the end of a `using` block. */
-  [Symbol.dispose](): void {
-    this.destroy();
-  }
 }
 
 /** Options of a {@linkcode Logger}. */
@@ -191,7 +169,7 @@ export class Logger {
     this.#level = getLevelByName(levelName);
   }
 
-  /** The name under which {@linkcode getLogger} returns it. */
+  /** Its name, which the records carry. */
   get loggerName(): string {
     return this.#loggerName;
   }
@@ -257,73 +235,3 @@ function asText(data: unknown): string {
   );
   return `{${properties.join(",")}}`;
 }
-
-/** Which handlers a logger has, and from which level on; by default none, from INFO on. */
-export interface LoggerConfig {
-  /** The lowest level that is passed on. */
-  level?: LevelName;
-  /** The names of its handlers. */
-  handlers?: string[];
-}
-
-/** What {@linkcode setup} puts into use. */
-export interface LogConfig {
-  /** The handlers by name. */
-  handlers?: Record<string, BaseHandler>;
-  /** The loggers by name. */
-  loggers?: Record<string, LoggerConfig>;
-}
-
-/** What a program that sets up nothing logs with: colours by level, as far as the user wants any. */
-class ConsoleHandler extends BaseHandler {
-  override format(logRecord: LogRecord): string {
-    const text = super.format(logRecord);
-    if (Deno.noColor) return text;
-    if (logRecord.level === LogLevels.INFO) return `\x1b[34m${text}\x1b[39m`;
-    if (logRecord.level === LogLevels.WARN) return `\x1b[33m${text}\x1b[39m`;
-    if (logRecord.level === LogLevels.ERROR) return `\x1b[31m${text}\x1b[39m`;
-    if (logRecord.level === LogLevels.CRITICAL) return `\x1b[1m\x1b[31m${text}\x1b[39m\x1b[22m`;
-    return text;
-  }
-
-  log(msg: string): void {
-    console.log(msg);
-  }
-}
-
-const defaults = {
-  handlers: { default: new ConsoleHandler("INFO") },
-  loggers: { default: { level: "INFO", handlers: ["default"] } },
-} satisfies LogConfig;
-
-const handlers = new Map<string, BaseHandler>();
-const loggers = new Map<string, Logger>();
-
-/**
- * Replaces all handlers and loggers: destroys the handlers in use, sets up the new ones, makes the loggers anew.
- *
- * A handler and a logger `default`, to the console, are there unless `config` replaces them.
- */
-export function setup(config: LogConfig): void {
-  for (const handler of handlers.values()) handler.destroy();
-  handlers.clear();
-  for (const [name, handler] of Object.entries({ ...defaults.handlers, ...config.handlers })) {
-    handler.setup();
-    handlers.set(name, handler);
-  }
-  loggers.clear();
-  const configs: Record<string, LoggerConfig> = { ...defaults.loggers, ...config.loggers };
-  for (const [name, { level = "INFO", handlers: names = [] }] of Object.entries(configs)) {
-    const known = names.map((name) => handlers.get(name)).filter((handler) => handler !== undefined);
-    loggers.set(name, new Logger(name, level, { handlers: known }));
-  }
-}
-
-/** Returns the logger of a name, `default` without one; a name that was not set up gets a logger without handlers. */
-export function getLogger(name = ""): Logger {
-  const logger = loggers.get(name || "default") ?? new Logger(name, "NOTSET");
-  loggers.set(logger.loggerName, logger);
-  return logger;
-}
-
-setup(defaults);

@@ -18,26 +18,6 @@ export function resolve(...segments: string[]): string {
   return posix.resolve(...segments);
 }
 
-/** Resolves `.` and `..` and repeated slashes; keeps a slash at the end. */
-export function normalize(path: string): string {
-  return posix.normalize(path);
-}
-
-/** Returns the way from one path to another, both resolved from the working directory first; `""` if they are one. */
-export function relative(from: string, to: string): string {
-  return posix.relative(from, to);
-}
-
-/** Says whether a path starts at the root. */
-export function isAbsolute(path: string): boolean {
-  return posix.isAbsolute(path);
-}
-
-/** Returns the extension of the last segment with its dot: `.gz` of `a.tar.gz`, `""` of `.profile`. */
-export function extname(path: string): string {
-  return posix.extname(path);
-}
-
 /** Returns the path without its last segment and without a slash at the end: `/a` of `/a//b/`, `.` of `a`. */
 export function dirname(path: string): string {
   return posix.dirname(path).replace(/(?<=.)\/+$/s, "");
@@ -45,7 +25,7 @@ export function dirname(path: string): string {
 
 /** Returns the last segment of a path, without `suffix` unless that is all of it; `/` of the root. */
 export function basename(path: string, suffix = ""): string {
-  const name = posix.basename(path) || (isAbsolute(path) ? "/" : "");
+  const name = posix.basename(path) || (path.startsWith("/") ? "/" : "");
   return suffix && name !== suffix && name.endsWith(suffix) ? name.slice(0, -suffix.length) : name;
 }
 
@@ -59,17 +39,4 @@ export function fromFileUrl(url: string | URL): string {
   if (protocol !== "file:") throw new TypeError(`URL must be a file URL: received "${protocol}"`);
   // A stray "%" stands for itself; decodeURIComponent() would throw on it.
   return decodeURIComponent(pathname.replace(/%(?![0-9A-Fa-f]{2})/g, "%25"));
-}
-
-/**
- * Returns the `file:` URL of an absolute path.
- *
- * @throws {TypeError} when the path is relative.
- */
-export function toFileUrl(path: string): URL {
-  if (!isAbsolute(path)) throw new TypeError(`Path must be absolute: received "${path}"`);
-  const url = new URL("file:///");
-  // The setter encodes all else, but drops tabs and line ends, and reads "\" as "/" and "%" as an escape.
-  url.pathname = path.replace(/[%\\\t\n\v\f\r ]/g, encodeURIComponent);
-  return url;
 }

@@ -39,6 +39,8 @@ interface Known {
 
 /** How long one apt or dpkg command may take. */
 const APT_TIMEOUT = "1h";
+/** Its time is when the lists of packages began to be refreshed successfully for the last time. */
+const UPDATE_NOTE = "/var/lib/phoenix_setup/apt_update";
 /** The time between two attempts while another apt or dpkg holds a lock. */
 const LOCK_PAUSE_MS = 1_000;
 /** Nobody is there to answer questions, and needrestart restarts services by itself. */
@@ -53,8 +55,9 @@ const UNATTENDED = sh`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a`;
  * error that names them. Removed packages leave their configuration files behind.
  *
  * The step waits for another apt or dpkg, and first finishes what an interrupted one has left. The package lists are
- * refreshed only if something is to be installed and they are missing, older than a day, or do not contain it. An
- * unknown package is an error.
+ * refreshed only if something is to be installed and they are missing, older than a day or than a change of what is in
+ * `/etc/apt` or `/usr/share/keyrings`, do not contain it, or name a file that the mirror no longer has. When that was
+ * done last is the time of `/var/lib/phoenix_setup/apt_update`. An unknown package is an error.
  *
  * Throws a `TypeError` for an invalid name of a package.
  *
@@ -75,7 +78,7 @@ export function packages(names: readonly string[], spec: PackagesSpec = {}): Ste
   const title = `${names.length === 1 ? "package" : "packages"} ${names.join(", ")}`;
   return {
     title: state === "absent" ? `${title} absent` : title,
-    probe: ({ container }) => look(container, wanted),
+    probe: ({ container }) => look(container, wanted, state),
     diff: (known) => wanted.flatMap((one) => difference(one, known, state)),
     apply(at, known) {
       const wrong = wanted.filter((one) => difference(one, known, state).length > 0);
@@ -85,8 +88,15 @@ export function packages(names: readonly string[], spec: PackagesSpec = {}): Ste
   } satisfies Step<readonly Known[]>;
 }
 
-/** What dpkg knows of the packages; nothing if there is no dpkg. */
-async function look(container: ContainerReader, wanted: readonly Wanted[]): Promise<Known[]> {
+/**
+ * What dpkg knows of the packages. Where there is no dpkg there are none of its packages, but nobody can say that what
+ * is to be absent is not there in another way.
+ */
+async function look(
+  container: ContainerReader,
+  wanted: readonly Wanted[],
+  state: "present" | "absent",
+): Promise<Known[]> {
   // Names without architecture: dpkg-query finds a package for "all" under no other one.
   const { code, text } = await container.read(
     sh`command -v dpkg-query >/dev/null || exit 127
@@ -95,6 +105,12 @@ dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Statu
     }`,
     { codes: [0, 1, 127] },
   );
+  if (code === 127 && state === "absent") {
+    throw new Failure(
+      ExitCode.Step,
+      `Cannot tell whether ${listed(wanted)} ${wanted.length === 1 ? "is" : "are"} absent as there is no dpkg inside`,
+    );
+  }
   if (code === 127) return [];
   return text.split("\n").filter((line) => line !== "").map((line) => {
     const [name = "", architecture = "", version = "", status = "", flag = ""] = line.split("\t");
@@ -104,10 +120,28 @@ dpkg-query -W -f '\${Package}\t\${Architecture}\t\${Version}\t\${db:Status-Statu
 
 async function makePresent(queue: Queue, missing: readonly Wanted[], known: readonly Known[]): Promise<void> {
   await requireApt(queue);
-  await requireCandidates(queue, missing);
   await finishInterrupted(queue);
-  const output = await install(queue, missing, known);
-  if (output.code !== 0) throw failureOf(output, `apt could not install ${listed(missing)}`);
+  // What was only waiting to be configured is there now, and need not be in any list: a package of one's own is in
+  // none.
+  const isBegun = missing.some((one) => instances(one, known).some(({ status }) => !isAway(status)));
+  const now = isBegun ? await look(queue.at.container, missing, "present") : known;
+  const left = missing.filter((one) => difference(one, now, "present").length > 0);
+  if (left.length === 0) return;
+  const wasRefreshed = await requireCandidates(queue, left.filter((one) => needsCandidate(one, now)));
+  let output = await install(queue, left, now);
+  // A mirror replaces a file by that of a newer version.
+  if (output.code !== 0 && !wasRefreshed && /^E: Unable to fetch some archives/m.test(output.errorText)) {
+    await refresh(queue);
+    output = await install(queue, left, now);
+  }
+  if (output.code !== 0) throw failureOf(output, `apt could not install ${listed(left)}`);
+}
+
+/** Whether apt has to have a package that can be installed: not for one that is there and has only to be configured. */
+function needsCandidate(wanted: Wanted, known: readonly Known[]): boolean {
+  return !instances(wanted, known).some((one) =>
+    !isAway(one.status) && !isTorn(one) && (wanted.version ?? one.version) === one.version
+  );
 }
 
 async function makeAbsent(queue: Queue, present: readonly Wanted[], known: readonly Known[]): Promise<void> {
@@ -156,14 +190,18 @@ function instances({ name, architecture }: Wanted, known: readonly Known[]): Kno
 
 function difference(wanted: Wanted, known: readonly Known[], state: "present" | "absent"): Difference[] {
   const what = `package ${fullName(wanted)}`;
-  // "config-files": removed except for these. "not-installed": only mentioned by others.
-  const there = instances(wanted, known).filter(({ status }) => !["not-installed", "config-files"].includes(status));
+  const there = instances(wanted, known).filter(({ status }) => !isAway(status));
   const found = there[0];
   if (state === "absent") return found ? [{ what, from: describe(found) }] : [];
   const right = there.some((one) => isWhole(one) && (wanted.version ?? one.version) === one.version);
   if (right) return [];
   const to = wanted.version ?? "installed";
   return [{ what, ...(found ? { from: describe(found) } : {}), to }];
+}
+
+/** "config-files": removed except for these. "not-installed": only mentioned by others. */
+function isAway(status: string): boolean {
+  return status === "not-installed" || status === "config-files";
 }
 
 function isWhole({ status, flag }: Known): boolean {
@@ -218,16 +256,23 @@ ${script}`,
   }
 }
 
-/** Who holds the lock because of which a command of apt or dpkg failed, if that is why it failed. */
-function lockHolder(errorText: string): string | undefined {
-  if (!/could not get lock|unable to (?:acquire|lock)|lock was locked by another/i.test(errorText)) return undefined;
-  const process = /held by process (\d+(?: \(.*?\))?)|by another process with pid (\d+)/.exec(errorText);
-  return process ? `process ${process[1] ?? process[2]}` : "a process that apt does not name";
+/**
+ * Who holds the lock because of which a command of apt or dpkg failed, if that is why it failed. "Unable to acquire"
+ * and "Unable to lock" are also said of a lock file that cannot be opened, for which it is no use to wait.
+ */
+export function lockHolder(errorText: string): string | undefined {
+  if (!/could not get lock |lock was locked by /i.test(errorText)) return undefined;
+  const byApt = /held by process (\d{1,10}(?: \([^)\n]{0,100}\))?)/.exec(errorText);
+  if (byApt) return `process ${byApt[1]}`;
+  // The second form is that of dpkg 1.22.7 and later.
+  const byDpkg = /locked by (?:another|(\S[^\n]{0,200}?)) process with pid (\d{1,10})/.exec(errorText);
+  if (byDpkg) return `process ${byDpkg[2]}${byDpkg[1] === undefined ? "" : ` (${byDpkg[1]})`}`;
+  return "a process that apt does not name";
 }
 
 /** What apt can install. */
 interface Candidates {
-  /** Whether apt has package lists that are no older than a day. */
+  /** Whether apt has package lists that are no older than a day, and than its sources. */
   readonly isFresh: boolean;
   /** The available versions of each wanted package. */
   readonly versions: ReadonlyMap<Wanted, readonly string[]>;
@@ -237,34 +282,48 @@ interface Candidates {
 
 /**
  * Makes sure that apt knows every package: it takes an unknown name for a regular expression, and installs whatever
- * matches.
+ * matches. Gives true where the lists were refreshed.
  */
-async function requireCandidates(queue: Queue, wanted: readonly Wanted[]): Promise<void> {
+async function requireCandidates(queue: Queue, wanted: readonly Wanted[]): Promise<boolean> {
+  if (wanted.length === 0) return false;
   const { at } = queue;
   const before = await lookForCandidates(at.container, wanted);
-  if (before.isFresh && before.unknown.length === 0) return;
-  at.progress("refreshing the lists of packages");
-  // Without the option, apt exits with 0 even if it could not fetch a list. A source that fails need not be the one
-  // that is needed.
-  const refreshed = await run(
-    queue,
-    sh`apt-get -q -o APT::Update::Error-Mode=any update && touch /var/lib/apt/lists`,
-  );
+  if (before.isFresh && before.unknown.length === 0) return false;
+  const refreshed = await refresh(queue);
   const candidates = await lookForCandidates(at.container, wanted);
-  if (candidates.unknown.length === 0) return;
+  if (candidates.unknown.length === 0) return true;
   if (refreshed.code !== 0) {
     throw failureOf(refreshed, `apt could not refresh its lists, and does not know ${listed(candidates.unknown)}`);
   }
   throw failureOfUnknown(candidates);
 }
 
+async function refresh(queue: Queue): Promise<Output> {
+  queue.at.progress("refreshing the lists of packages");
+  // Without the option, apt exits with 0 even if it could not fetch a list. A source that fails need not be the one
+  // that is needed. What changes while the lists are fetched is newer than they are.
+  return await run(
+    queue,
+    sh`mkdir -p ${UPDATE_NOTE.replace(/\/[^/]*$/, "")} && touch ${`${UPDATE_NOTE}.new`} &&
+apt-get -q -o APT::Update::Error-Mode=any update && mv -f ${`${UPDATE_NOTE}.new`} ${UPDATE_NOTE}`,
+  );
+}
+
 async function lookForCandidates(container: ContainerReader, wanted: readonly Wanted[]): Promise<Candidates> {
-  const { text } = await container.read(
-    // A list that has not changed keeps its time; that of the folder is set after each refresh, in requireCandidates.
-    sh`[ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || ls /var/lib/apt/lists | grep _Packages
+  // No file of apt's says when the lists were refreshed: one that has not changed keeps its time. Of a source, the time
+  // of its change counts (ctime), which a copy cannot set back; of one that was removed, that of its folder. A note
+  // from the future says nothing.
+  const output = await container.read(
+    sh`n=${UPDATE_NOTE}; [ -e $n ] || n=/var/lib/apt/lists
+[ -z "$(find $n -maxdepth 0 -mtime -1)" ] || [ $n -nt /proc/$$ ] ||
+  [ -n "$(find -L /etc/apt /usr/share/keyrings -cnewer $n -print -quit 2>/dev/null)" ] ||
+  ls /var/lib/apt/lists | grep _Packages
 apt-cache madison ${wanted.map(fullName)}`,
     { codes: "any" },
   );
+  const { text } = output;
+  // It exits with 0 for what it does not know.
+  if (output.code !== 0) throw failureOf(output, "apt cannot read its sources and lists");
   const lines = text.split("\n");
   const offers = lines.map((line) => line.split("|").map((field) => field.trim())).filter(({ length }) => length === 3);
   const versionsOf = ({ name, architecture }: Wanted) =>

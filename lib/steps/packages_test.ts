@@ -2,7 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import { withSteppingClock } from "../../tests/support/clock.ts";
 import { type Answer, ensure, on, type Rule, StubContainer } from "../../tests/support/stubs.ts";
 import { StepFailed } from "../engine.ts";
-import { packages } from "./packages.ts";
+import { lockHolder, packages } from "./packages.ts";
 
 /** Answers of `dpkg-query`, one after the other. Each is a list of "name architecture version status flag". */
 function query(...answers: string[][]): Rule {
@@ -80,7 +80,7 @@ Deno.test("missing packages are installed, unattended, and only these", async ()
 
 Deno.test("a stated version permits a downgrade; what was cut off while it was unpacked is installed again", async () => {
   const container = new StubContainer(
-    query(["jq amd64 1.7-1 half-installed reinstreq"], [jq]),
+    query(["jq amd64 1.7-1 half-installed reinstreq"], ["jq amd64 1.7-1 half-installed reinstreq"], [jq]),
     ...debian({ jq: ["1.7-1", "1.6-2.1"] }, on("apt-get -q -y", "")),
   );
   assertEquals((await ensure(packages(["jq=1.6-2.1"]), container)).outcome, "changed");
@@ -97,7 +97,7 @@ Deno.test("the lists are refreshed when they are not fresh, or do not have the p
     const container = new StubContainer(
       query([], [jq]),
       on("apt-cache madison", before, `x_Packages\n${has}`),
-      on("update && touch /var/lib/apt/lists", ""),
+      on("update && mv -f /var/lib/phoenix_setup/apt_update.new /var/lib/phoenix_setup/apt_update", ""),
       on("apt-get -q -y", ""),
       ...debian({}),
     );
@@ -131,6 +131,99 @@ Deno.test("an unknown package, an unknown version and lists that cannot be refre
     await failure("jq", { code: 100, stderr: "E: Failed to fetch" }, {}),
     'apt could not refresh its lists, and does not know "jq"',
   );
+});
+
+Deno.test("a mirror that has replaced a version is asked for its lists, and apt tries once more", async () => {
+  const gone = `E: Failed to fetch http://mirror.example/pool/jq_1.6-2.1_amd64.deb  404  Not Found [IP: 10.0.0.1 80]
+E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?`;
+  // That of apt 3.1 says "apt update".
+  for (const stderr of [gone, gone.replace("apt-get update", "apt update")]) {
+    const rules = (...answers: Answer[]) =>
+      debian({ jq: ["1.6-2.1"] }, on("update &&", ""), on("apt-get -q -y", ...answers));
+    const once = new StubContainer(query([], [jq]), ...rules({ code: 100, stderr }, ""));
+    assertEquals((await ensure(packages(["jq"]), once)).outcome, "changed");
+    assertEquals(once.writes.filter((script) => script.includes(" update")).length, 1);
+    // What is still not there has another cause.
+    const never = new StubContainer(query([]), ...rules({ code: 100, stderr }));
+    await assertRejects(() => ensure(packages(["jq"]), never), StepFailed, 'apt could not install "jq"');
+    assertEquals(never.writes.filter((script) => script.includes(" install ")).length, 2);
+  }
+});
+
+Deno.test("a package that no source has is configured where only that is missing", async () => {
+  const begun = "own amd64 1.0 half-configured ok";
+  const own = "own amd64 1.0 installed ok";
+  const configured = new StubContainer(query([begun], [own]), ...debian({}));
+  assertEquals((await ensure(packages(["own"]), configured)).outcome, "changed");
+  assertEquals(without(configured), ["dpkg --force-confold --configure -a"]);
+  // Its own script failed: apt tries it again, and says why.
+  const failing = new StubContainer(
+    query([begun]),
+    on("apt-get -q -y", { code: 100, stderr: "E: Sub-process /usr/bin/dpkg returned an error code (1)" }),
+    ...debian({}),
+  );
+  await assertRejects(() => ensure(packages(["own"]), failing), StepFailed, 'apt could not install "own"');
+});
+
+Deno.test("sources that apt cannot read are told as such, not as an unknown package", async () => {
+  const stderr =
+    "E: Malformed entry 1 in list file /etc/apt/sources.list.d/b.list (Suite)\nE: The list of sources could not be read.";
+  const container = new StubContainer(query([]), on("apt-cache madison", { code: 100, stderr }), ...debian({}));
+  await assertRejects(() => ensure(packages(["jq"]), container), StepFailed, "apt cannot read its sources and lists");
+});
+
+// As apt and dpkg of Debian 11 to 13 and of Ubuntu 22.04 to 26.04 say it.
+Deno.test("a lock that somebody holds is told from one that cannot be opened, in every version's words", () => {
+  const held: [text: string, holder: string][] = [
+    [
+      `E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 131 (dpkg)
+E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?`,
+      "process 131 (dpkg)",
+    ],
+    [
+      `E: Could not get lock /var/lib/dpkg/lock. It is held by process 443
+E: Unable to lock the administration directory (/var/lib/dpkg/), is another process using it?`,
+      "process 443",
+    ],
+    [
+      `E: Could not get lock /var/lib/apt/lists/lock. It is held by process 295 (apt-get)
+E: Unable to lock directory /var/lib/apt/lists/`,
+      "process 295 (apt-get)",
+    ],
+    ["dpkg: error: dpkg frontend lock was locked by another process with pid 131", "process 131"],
+    [
+      `dpkg: error: dpkg database lock was locked by /usr/bin/dpkg process with pid 342
+Note: removing the lock file is always wrong, can damage the locked area`,
+      "process 342 (/usr/bin/dpkg)",
+    ],
+    [
+      "dpkg: error: dpkg frontend lock was locked by /tmp/p p (deleted) process with pid 108",
+      "process 108 (/tmp/p p (deleted))",
+    ],
+    ["dpkg: error: dpkg frontend lock was locked by <unknown> process with pid 0", "process 0 (<unknown>)"],
+    ["dpkg: error: dpkg database lock was locked by another process", "a process that apt does not name"],
+  ];
+  for (const [text, holder] of held) assertEquals(lockHolder(text), holder, text);
+  const others = [
+    `E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)
+E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), are you root?`,
+    `E: Could not open lock file /var/lib/apt/lists/lock - open (13: Permission denied)
+E: Unable to lock directory /var/lib/apt/lists/`,
+    `E: Could not open lock file /var/lib/dpkg/lock - open (21: Is a directory)
+E: Unable to lock the administration directory (/var/lib/dpkg/), are you root?`,
+    "dpkg: error: unable to open/create dpkg frontend lock for directory /var/lib/dpkg: Is a directory",
+    "dpkg: error: unable to lock dpkg frontend lock: No locks available",
+    "dpkg: error: required read/write access to the dpkg database directory /var/lib/dpkg",
+  ];
+  for (const text of others) assertEquals(lockHolder(text), undefined, text);
+});
+
+Deno.test("a lock file that cannot be opened fails the step at once", async () => {
+  const stderr = `E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)
+E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), are you root?`;
+  const container = new StubContainer(query([]), on("apt-get -q -y", { code: 100, stderr }), ...debian({ jq: ["1"] }));
+  const error = await assertRejects(() => ensure(packages(["jq"]), container), StepFailed);
+  assertEquals([error.exitCode, error.message], [4, 'apt could not install "jq"']);
 });
 
 // apt waits for some of its locks only, and dpkg for none.
@@ -206,7 +299,9 @@ Deno.test("a package is removed, unless others would have to go with it", async 
 Deno.test("without dpkg nothing is there, and without apt-get nothing can be installed", async () => {
   const container = () => new StubContainer(on("dpkg-query", { code: 127 }), on("command -v apt-get", { code: 127 }));
   assertEquals((await ensure(packages(["jq"]), container(), { check: true })).outcome, "would change");
-  assertEquals((await ensure(packages(["jq"], { state: "absent" }), container())).outcome, "unchanged");
+  // "Absent" is never claimed where nobody can look.
+  const absent = await assertRejects(() => ensure(packages(["jq"], { state: "absent" }), container()), StepFailed);
+  assertStringIncludes(absent.message, 'Cannot tell whether "jq" is absent as there is no dpkg inside');
   const error = await assertRejects(() => ensure(packages(["jq"]), container()), StepFailed);
   assertStringIncludes(error.message, "there is no apt-get");
 });

@@ -74,7 +74,7 @@ Deno.test("a container is ready when its systemd is", async () => {
   }
 });
 
-// Requirements of the fleet's templates: stop, `pct snapshot`, start, wait until ready; taken once.
+// As the requirements of the fleet's templates have it: stop, `pct snapshot`, start, wait until ready; taken once.
 Deno.test("a snapshot is taken of the stopped container, which is started again", async () => {
   const { host, calls, files, state } = proxmox([]);
   assertEquals((await ensure(snapshot("gpu-base", { description: "x" }), ready(), { host })).outcome, "changed");

@@ -5,7 +5,7 @@
  */
 
 /** The summary of a measurement that was repeated. */
-export interface Summary {
+interface Summary {
   /** The value in the middle. */
   readonly median: number;
   /** The lower quartile. */

@@ -14,7 +14,7 @@ import { whereExported, writeSetup } from "../support/setup_file.ts";
 import type { Program } from "./bench_host.ts";
 
 /** How a setup is run: installed as one of the two forms, or from its source. */
-export interface Forms {
+interface Forms {
   /** From its source. */
   readonly source: Program;
   /** As a script that Deno runs. */

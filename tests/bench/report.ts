@@ -7,7 +7,7 @@
 import { summarize } from "./measure.ts";
 
 /** Something measured several times. */
-export interface Figure {
+interface Figure {
   /** The part of the benchmark that it belongs to. */
   readonly section: string;
   /** What was measured, in a few words. */
@@ -21,7 +21,7 @@ export interface Figure {
 }
 
 /** Something that is to stay above or below a bound. */
-export interface Target {
+interface Target {
   /** What it is, in a few words. */
   readonly what: string;
   /** Its value. */
@@ -92,7 +92,7 @@ ${table(["", "", "median", "quartiles", "runs", ""], figures)}
 }
 
 /** Whether a target is reached. */
-export function isReached({ value, relation, bound }: Target): boolean {
+function isReached({ value, relation, bound }: Target): boolean {
   switch (relation) {
     case "≤":
       return value <= bound;

@@ -152,7 +152,7 @@ testOnHost("what is refused before anything is touched", async (testHost, t) => 
   });
 });
 
-// DESIGN 2 and phoenix.md: under cron and systemd there is no terminal, no locale, hardly an environment.
+// Under cron and systemd there is no terminal, no locale, hardly an environment.
 testOnHost(
   "the orchestrator's way of calling: bare environment, C locale, another directory, by its name",
   async (testHost) => {
@@ -174,7 +174,7 @@ testOnHost(
   },
 );
 
-// DESIGN 3: atomic, verified files; guards that tell the truth.
+// A file appears whole or not at all, and is verified; a guard tells whether its command is needed.
 testOnHost("files and commands inside the container", async (testHost, t) => {
   const setup = await testHost.setup(setups.fileAndCommands);
 
@@ -249,8 +249,7 @@ testOnHost("a new container that does not run is undone", async (testHost) => {
   assertEquals(await testHost.inside("docker ps --format '{{.Names}}'"), "web");
 });
 
-// DESIGN 6: one run per container, by a lock that dies with its holder; DESIGN 2: signals end the run after cleaning
-// up.
+// A container has one run at a time, by a lock that dies with its holder; a signal ends the run after cleaning up.
 testOnHost("two runs at once, signals and kills", async (testHost, t) => {
   const setup = await testHost.setup(setups.slow);
   const start = async () => {
@@ -289,7 +288,7 @@ testOnHost("two runs at once, signals and kills", async (testHost, t) => {
   });
 });
 
-// DESIGN 6: what the first line permits is all that a setup can do.
+// What the first line permits is all that a setup can do.
 testOnHost("a setup that does what it did not declare is stopped with exit code 70", async (testHost) => {
   const run = await testHost.run(testHost.setup(setups.undeclaredAddress));
   await assertTranscript("permission_refused", run);
@@ -298,7 +297,7 @@ testOnHost("a setup that does what it did not declare is stopped with exit code 
   assertStringIncludes(run.stderr, 'addresses: ["10.0.0.98:80"]');
 });
 
-// DESIGN 2: exit_script is the only end: no stack trace, and the last line is there.
+// There is one way to end: no stack trace is printed, and the last line is.
 testOnHost("a failing step that is not awaited ends the run with its code and the last line", async (testHost) => {
   const { code, stdout, stderr } = await testHost.run(testHost.setup(setups.notAwaited));
   assertEquals(code, 4, stderr);

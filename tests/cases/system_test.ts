@@ -66,6 +66,23 @@ testOnHost("packages: absent, right, of a wrong version, no longer wanted", asyn
   });
 });
 
+// apt itself knows nothing of a source before its lists are refreshed, and installs what another source has.
+testOnHost("packages: a source that was just added is known to the next step", async (testHost) => {
+  await testHost.inside(`apt-get -q update >/dev/null
+    if [ -e /usr/lib/simulated/apt.ts ]; then
+      mkdir -p /var/lib/apt && printf '\\nPackage: jq\\nPriority: optional\\nArchitecture: amd64\\nVersion: 9.0\\n' >>/var/lib/apt/archive
+    else
+      mkdir -p /opt/repository/package/DEBIAN && cd /opt/repository
+      printf 'Package: jq\\nArchitecture: all\\nVersion: 9.0\\nMaintainer: Nobody <nobody@example.org>\\nDescription: newer\\n' >package/DEBIAN/control
+      dpkg-deb -b package jq.deb >/dev/null
+      { cat package/DEBIAN/control; echo "Filename: ./jq.deb"; echo "Size: $(stat -c %s jq.deb)"
+        echo "SHA256: $(sha256sum jq.deb | cut -c -64)"; } >Packages
+    fi`);
+  const { code, stdout, stderr } = await testHost.run(testHost.setup(setups.newerSource));
+  assertEquals(code, 0, stdout + stderr);
+  assertStringIncludes(await versions(testHost, "jq"), "jq 9.0 installed");
+});
+
 testOnHost("packages: other people's apt, interrupted dpkg, failing sources, unknown names", async (testHost, t) => {
   const archive = (paragraph: string) =>
     testHost.inside(`mkdir -p /var/lib/apt && printf '\\n${paragraph}' >>/var/lib/apt/archive`);

@@ -7,7 +7,7 @@
 import type { ContainerToCreate } from "./host.ts";
 
 /** A container of the fleet. */
-export interface FleetContainer extends ContainerToCreate {
+interface FleetContainer extends ContainerToCreate {
   /** Whether it is given GPUs. */
   readonly hasGpus: boolean;
 }

@@ -85,7 +85,7 @@ export class StubContainer implements Connection {
 }
 
 /** What the shell of a container with this host name says. */
-export function greetingOf(hostname: string, machineId = "0123456789abcdef"): Greeting {
+function greetingOf(hostname: string, machineId = "0123456789abcdef"): Greeting {
   const tools = { timeout: "gnu", setsid: true, become: "runuser", resetsSignals: true } as const;
   return { ...tools, pid: 42, runFolder: "/run", hostname, machineId, rootMade: "-", started: "7" };
 }

@@ -6,6 +6,7 @@
 
 import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { setupFile } from "../../bin/setups.ts";
 import { importArguments } from "../../bin/toolchain.ts";
 import type { RunEvent } from "../../lib/events.ts";
 import { type ContainerToCreate, type ProxmoxHost, UNTIL_SERVICES_RUN } from "../hosts/host.ts";
@@ -84,7 +85,7 @@ export class TestHost implements AsyncDisposable {
 
   /** The file of the project's own setup of the container. */
   get own(): string {
-    return `${project}setups/${this.ctid}.ts`;
+    return setupFile(this.ctid);
   }
 
   /** A setup of the tests as a file that can be run; `args` are those of the function that makes it. */
@@ -188,7 +189,7 @@ export class TestHost implements AsyncDisposable {
 }
 
 /** The outcome of each step, by its title, from lines of a log. */
-export function outcomesOf(stdout: string): Record<string, string> {
+function outcomesOf(stdout: string): Record<string, string> {
   const pattern = /Step \d+: (.*): (unchanged|changed|would change|skipped|failed) \(.*\)$/gm;
   return Object.fromEntries([...stdout.matchAll(pattern)].map(([, title, outcome]) => [title!, outcome!]));
 }

@@ -19,7 +19,7 @@ const FOLDER = `${project}tests/cases/transcripts`;
 const UPDATE = "PHOENIX_UPDATE_TRANSCRIPTS";
 
 /** A pattern for what differs from run to run, and the word that replaces it everywhere. */
-export type Replacement = readonly [pattern: RegExp | string, word: string];
+type Replacement = readonly [pattern: RegExp | string, word: string];
 
 const DURATION = /\d+ ms|\d+\.\d s|\d+ min \d+ s|\d+ h \d+ min/.source;
 

@@ -90,7 +90,7 @@ const MAX_RUN_MS = 30_000;
 export const pause = (ms: number): Promise<void> => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** What a run came to. */
-export interface Run {
+interface Run {
   /** The exit code. */
   readonly code: number;
   /** All that it said, with `--json` on stdout. */

@@ -18,10 +18,10 @@ import type { Failed, Report, Result } from "./result.ts";
 const SIGNALS = { SIGKILL: 137, SIGTERM: 143, SIGINT: 130, SIGHUP: 129 } as const;
 
 /** A signal that ends a run. */
-export type Signal = keyof typeof SIGNALS;
+type Signal = keyof typeof SIGNALS;
 
 /** One kill. */
-export interface Kill {
+interface Kill {
   /** The container whose setup runs. */
   readonly ctid: number;
   /** What it is killed by. */

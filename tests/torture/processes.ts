@@ -5,7 +5,7 @@
  */
 
 /** Where a secret was seen. */
-export interface Sight {
+interface Sight {
   /** What it was seen in. */
   readonly where: "cmdline" | "environ";
   /** Whether the process was one inside a container. */

@@ -101,3 +101,10 @@ export const lineInJournal = (within: "1m" | "300ms") =>
 export const fileThatComes = setup(901, "Portainer", async ({ ensure }) => {
   await ensure(exists("/opt/afterwards"));
 });
+
+/** A source of packages, and a package of which it has a newer version. */
+export const newerSource = setup(901, "Portainer", async ({ ensure }) => {
+  const content = "deb [trusted=yes] file:/opt/repository ./\n";
+  await ensure(file("/etc/apt/sources.list.d/newer.list", { content }));
+  await ensure(packages(["jq"]));
+});

@@ -1,5 +1,6 @@
 /**
- * The calls of `docker` that both hosts are asked, one after the other in one container, and what their answers may differ in.
+ * The calls of `docker` that both hosts are asked, one after the other in one container, and what their answers may
+ * differ in.
  *
  * @module
  */
@@ -13,7 +14,9 @@ export const VERSION = "20.10.";
 /** The registry that wants a login. */
 const PRIVATE = "registry.lan:5000";
 
-/** What can be pulled from the private registry, and by whom; both hosts read it in the container's `/var/lib/docker`. */
+/**
+ * What can be pulled from the private registry, and by whom; both hosts read it in the container's `/var/lib/docker`.
+ */
 export const REGISTRY = {
   images: { [`${PRIVATE}/team/app:1`]: { ...APP, created: "2025-09-01T00:00:01Z", private: true } },
   logins: { [PRIVATE]: { me: "pass:word" } },
@@ -31,7 +34,10 @@ export const PREAMBLE = `wait_for() {
 id_of() { docker image inspect --format '{{.Id}}' "$1"; }
 `;
 
-/** The calls by subject, one a line, each a script for a shell. */
+/**
+ * The calls by subject, each a script for a shell, in a line of its own; a line that is indented continues the one
+ * before.
+ */
 export const DOCKER_CALLS: Readonly<Record<string, string>> = {
   "pulling": `
 docker pull busybox:1.37
@@ -200,22 +206,31 @@ docker container inspect made
 docker rm made
 printf 'A=1\\n#c\\n  B=2 \\n\\nHOME\\nNOTSET\\nE=a=b\\r\\n' | docker create --name made --env-file /dev/stdin -e A=own -e NOTSET2 -e 'F=a b' -eG= busybox:1.37
 docker container inspect made; docker rm made
-HOME=/root A=x docker create --name made -e HOME -e A -e A=y -e PATH=/bin -l a -l b=c=d -l b=e --label x= busybox:1.37; docker container inspect made; docker rm made
-docker create --name made -p 82:83 -p 127.0.0.1:84:85/udp -p '[::1]:86:87' -p 88:83 -p 9443:9443 portainer/portainer-ce:2.33.1; docker container inspect made; docker rm made
-docker create --name made -v named:/data -v /opt/made/:/x/:ro -v named:/other:ro -v /opt/made/:/x/:ro portainer/portainer-ce:2.33.1; docker container inspect made; docker rm made
+HOME=/root A=x docker create --name made -e HOME -e A -e A=y -e PATH=/bin -l a -l b=c=d -l b=e --label x= busybox:1.37;
+  docker container inspect made; docker rm made
+docker create --name made -p 82:83 -p 127.0.0.1:84:85/udp -p '[::1]:86:87' -p 88:83 -p 9443:9443 portainer/portainer-ce:2.33.1;
+  docker container inspect made; docker rm made
+docker create --name made -v named:/data -v /opt/made/:/x/:ro -v named:/other:ro -v /opt/made/:/x/:ro portainer/portainer-ce:2.33.1;
+  docker container inspect made; docker rm made
 docker create --name made portainer/portainer-ce:2.33.1 --flag 'a b'; docker container inspect made; docker rm made
 docker create --name made --entrypoint '' busybox:1.37 echo x; docker container inspect made; docker rm made
 docker create --name made --entrypoint /bin/echo busybox:1.37; docker container inspect made; docker rm made
-docker create --name made --restart on-failure:3 --ipc host --shm-size 1.5g --user 5:6 -h web --init app:1; docker container inspect made; docker rm made
-docker create --name made --restart unless-stopped --ipc shareable --shm-size 64 --init=false app:1; docker container inspect made; docker rm made
-docker create --name made --restart '' --init=1 --user 5 --pull missing app:1; docker container inspect made; docker rm made
-docker create --name made --health-cmd 'echo a b' --health-interval 1m30s --health-timeout 5s --health-retries 2 --health-start-period 500ms app:1; docker container inspect made; docker rm made
+docker create --name made --restart on-failure:3 --ipc host --shm-size 1.5g --user 5:6 -h web --init app:1;
+  docker container inspect made; docker rm made
+docker create --name made --restart unless-stopped --ipc shareable --shm-size 64 --init=false app:1;
+  docker container inspect made; docker rm made
+docker create --name made --restart '' --init=1 --user 5 --pull missing app:1; docker container inspect made;
+  docker rm made
+docker create --name made --health-cmd 'echo a b' --health-interval 1m30s --health-timeout 5s --health-retries 2 --health-start-period 500ms app:1;
+  docker container inspect made; docker rm made
 docker create --name made --health-retries 2 app:1; docker container inspect made; docker rm made
 docker create --name made --health-cmd '' app:1; docker container inspect made; docker rm made
-docker create --name made --gpus all app:1; docker container inspect made; docker start made; docker container inspect made; docker rm made
+docker create --name made --gpus all app:1; docker container inspect made; docker start made;
+  docker container inspect made; docker rm made
 docker create --name made --gpus '"device=0,1"' app:1; docker container inspect made; docker rm made
 docker create --name made --gpus count=2 --name=made -- app:1 --name; docker container inspect made; docker rm made
-docker create --name made $(id_of app:1); docker container inspect made; docker ps -a --format '{{.Image}}'; docker rm made
+docker create --name made $(id_of app:1); docker container inspect made; docker ps -a --format '{{.Image}}';
+  docker rm made
 docker volume inspect named
 docker volume inspect -f '{{.Name}} {{.Mountpoint}}' named nothing
 docker volume ls --format '{{.Name}}' | grep named
@@ -272,14 +287,21 @@ docker kill app nothing
 docker kill
 docker start app; docker run -d --name app2 app:1; docker stop app app2; docker start app2 app; docker kill app2
 docker rm -f app2 nothing app
-docker run -d --name stubborn busybox:1.37 sleep 100; docker stop -t 1 stubborn; docker container inspect --format '{{.State.ExitCode}}' stubborn; docker rm stubborn
-docker run -d --name stubborn busybox:1.37 sleep 100; docker stop -t 0 stubborn; docker container inspect --format '{{.State.ExitCode}}' stubborn; docker rm stubborn
-docker run -d --name polite --init=true busybox:1.37 sleep 100; docker stop -t 20 polite; docker container inspect --format '{{.State.ExitCode}}' polite; docker rm polite
-docker run -d --name handler busybox:1.37 sh -c 'trap "exit 9" TERM; echo ready; while :; do sleep 0.02; done'; until docker logs handler | grep -q ready; do sleep 0.05; done; docker stop handler; docker container inspect --format '{{.State.ExitCode}}' handler; docker rm handler
-docker create --name bad busybox:1.37 no-such; docker start bad; docker container inspect --format '{{json .State}}' bad; docker rm bad
+docker run -d --name stubborn busybox:1.37 sleep 100; docker stop -t 1 stubborn;
+  docker container inspect --format '{{.State.ExitCode}}' stubborn; docker rm stubborn
+docker run -d --name stubborn busybox:1.37 sleep 100; docker stop -t 0 stubborn;
+  docker container inspect --format '{{.State.ExitCode}}' stubborn; docker rm stubborn
+docker run -d --name polite --init=true busybox:1.37 sleep 100; docker stop -t 20 polite;
+  docker container inspect --format '{{.State.ExitCode}}' polite; docker rm polite
+docker run -d --name handler busybox:1.37 sh -c 'trap "exit 9" TERM; echo ready; while :; do sleep 0.02; done';
+  until docker logs handler | grep -q ready; do sleep 0.05; done; docker stop handler;
+  docker container inspect --format '{{.State.ExitCode}}' handler; docker rm handler
+docker create --name bad busybox:1.37 no-such; docker start bad;
+  docker container inspect --format '{{json .State}}' bad; docker rm bad
 docker run -d --name bad busybox:1.37 /no/such; docker ps -a --format '{{.Names}} {{.State}}'; docker rm bad
 docker run -d --name bound -v /tmp/made/deep:/x app:1; ls -d /tmp/made/deep; docker rm -f bound
-docker run -d --rm --name gone app:1; docker stop gone; while docker container inspect gone >/dev/null 2>&1; do sleep 0.05; done; docker ps -aq; docker volume ls -q | grep -v named
+docker run -d --rm --name gone app:1; docker stop gone; while docker container inspect gone >/dev/null 2>&1;
+  do sleep 0.05; done; docker ps -aq; docker volume ls -q | grep -v named
 `,
   "pausing": `
 docker run -d --name app app:1
@@ -331,26 +353,44 @@ docker logs a b
 docker rm lines
 `,
   "restart policies": `
-docker run -d --name fails busybox:1.37 false; wait_for fails '{{.State.Status}} {{.RestartCount}}' 'exited 0'; docker container inspect --format '{{json .State}}' fails; docker rm fails
-docker run -d --name fails --restart on-failure:2 busybox:1.37 false; wait_for fails '{{.State.Status}} {{.RestartCount}}' 'exited 2'; docker container inspect --format '{{json .State}}' fails; docker rm fails
-docker run -d --name fails --restart always busybox:1.37 sh -c 'exit 5'; wait_for fails '{{.RestartCount}} {{.State.Status}}' '6 restarting'; docker container inspect --format '{{json .State}}' fails
+docker run -d --name fails busybox:1.37 false; wait_for fails '{{.State.Status}} {{.RestartCount}}' 'exited 0';
+  docker container inspect --format '{{json .State}}' fails; docker rm fails
+docker run -d --name fails --restart on-failure:2 busybox:1.37 false;
+  wait_for fails '{{.State.Status}} {{.RestartCount}}' 'exited 2';
+  docker container inspect --format '{{json .State}}' fails; docker rm fails
+docker run -d --name fails --restart always busybox:1.37 sh -c 'exit 5';
+  wait_for fails '{{.RestartCount}} {{.State.Status}}' '6 restarting';
+  docker container inspect --format '{{json .State}}' fails
 docker rm fails
 docker pause fails
 docker stop fails; docker container inspect --format '{{json .State}}' fails; docker rm fails
-docker run -d --name lives --restart always app:1; kill -9 $(docker container inspect --format '{{.State.Pid}}' lives); wait_for lives '{{.RestartCount}} {{.State.Status}}' '1 running'
-docker kill lives; docker container inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' lives; docker rm lives
+docker run -d --name lives --restart always app:1;
+  kill -9 $(docker container inspect --format '{{.State.Pid}}' lives);
+  wait_for lives '{{.RestartCount}} {{.State.Status}}' '1 running'
+docker kill lives; docker container inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' lives;
+  docker rm lives
 `,
   "health": `
-docker run -d --name ill --health-cmd 'echo bad; exit 2' --health-interval 200ms --health-retries 2 busybox:1.37 sleep 100; docker container inspect --format '{{json .State.Health}}' ill
+docker run -d --name ill --health-cmd 'echo bad; exit 2' --health-interval 200ms --health-retries 2 busybox:1.37 sleep 100;
+  docker container inspect --format '{{json .State.Health}}' ill
 wait_for ill '{{.State.Health.Status}}' unhealthy; docker container inspect --format '{{json .State.Health}}' ill
 docker stop -t 0 ill; docker container inspect --format '{{json .State}}' ill
 docker start ill; docker container inspect --format '{{json .State.Health}}' ill; docker rm -f ill
-docker run -d --name well --health-cmd 'echo good' --health-interval 500ms busybox:1.37 sleep 100; wait_for well '{{.State.Health.Status}}' healthy; docker container inspect --format '{{json .State.Health}}' well
-docker pause well; docker container inspect --format '{{.State.Health.Status}}' well; docker unpause well; docker container inspect --format '{{.State.Health.Status}}' well; wait_for well '{{.State.Health.Status}}' healthy; docker rm -f well
-docker run -d --name slow --health-cmd 'sleep 5' --health-timeout 300ms --health-interval 100ms --health-retries 1 busybox:1.37 sleep 100; wait_for slow '{{.State.Health.Status}}' unhealthy; docker container inspect --format '{{json .State.Health}}' slow; docker rm -f slow
-docker run -d --name early --health-cmd false --health-interval 100ms --health-retries 1 --health-start-period 1500ms busybox:1.37 sleep 100; sleep 0.7; docker container inspect --format '{{.State.Health.Status}} {{.State.Health.FailingStreak}}' early; wait_for early '{{.State.Health.Status}}' unhealthy; docker rm -f early
-docker run -d --name short --health-cmd true busybox:1.37 true; wait_for short '{{.State.Status}}' exited; docker container inspect --format '{{json .State.Health}}' short; docker rm short
-docker run -d --name none --health-retries 3 busybox:1.37 sleep 100; docker container inspect --format '{{json .State}}' none; docker rm -f none
+docker run -d --name well --health-cmd 'echo good' --health-interval 500ms busybox:1.37 sleep 100;
+  wait_for well '{{.State.Health.Status}}' healthy; docker container inspect --format '{{json .State.Health}}' well
+docker pause well; docker container inspect --format '{{.State.Health.Status}}' well; docker unpause well;
+  docker container inspect --format '{{.State.Health.Status}}' well; wait_for well '{{.State.Health.Status}}' healthy;
+  docker rm -f well
+docker run -d --name slow --health-cmd 'sleep 5' --health-timeout 300ms --health-interval 100ms --health-retries 1 busybox:1.37 sleep 100;
+  wait_for slow '{{.State.Health.Status}}' unhealthy; docker container inspect --format '{{json .State.Health}}' slow;
+  docker rm -f slow
+docker run -d --name early --health-cmd false --health-interval 100ms --health-retries 1 --health-start-period 1500ms busybox:1.37 sleep 100;
+  sleep 0.7; docker container inspect --format '{{.State.Health.Status}} {{.State.Health.FailingStreak}}' early;
+  wait_for early '{{.State.Health.Status}}' unhealthy; docker rm -f early
+docker run -d --name short --health-cmd true busybox:1.37 true; wait_for short '{{.State.Status}}' exited;
+  docker container inspect --format '{{json .State.Health}}' short; docker rm short
+docker run -d --name none --health-retries 3 busybox:1.37 sleep 100;
+  docker container inspect --format '{{json .State}}' none; docker rm -f none
 `,
   "networks": `
 docker network create net
@@ -374,10 +414,13 @@ docker container inspect app
 docker start app; docker container inspect --format '{{json .NetworkSettings.Networks}}' app
 docker network connect nothing app
 docker rm -f app
-docker create --name app --network net app:1; docker network connect nothing app; docker start app; docker container inspect --format '{{json .State}}' app; docker rm app
+docker create --name app --network net app:1; docker network connect nothing app; docker start app;
+  docker container inspect --format '{{json .State}}' app; docker rm app
 docker create --name app --network nothing app:1; docker start app; docker rm app
-docker create --name app --network host -p 80:80 app:1; docker container inspect app; docker network connect net app; docker start app; docker rm -f app
-docker create --name app --network none app:1; docker network connect net app; docker start app; docker container inspect app; docker rm -f app
+docker create --name app --network host -p 80:80 app:1; docker container inspect app; docker network connect net app;
+  docker start app; docker rm -f app
+docker create --name app --network none app:1; docker network connect net app; docker start app;
+  docker container inspect app; docker rm -f app
 docker create --name app --network bridge app:1; docker container inspect app; docker rm app
 `,
   "ports": `
@@ -433,9 +476,15 @@ docker version >/dev/null
 docker version x
 docker info --format '{{.DockerRootDir}}'
 docker info x
-for n in always unless-stopped no on-failure; do docker run -d --name $n --restart $n app:1; done; docker run -d --name killed --restart always app:1; docker kill killed; docker run -d --name stopped --restart unless-stopped app:1; docker stop stopped; docker run -d --name stopped-always --restart always app:1; docker stop stopped-always; docker create --name never --restart always app:1; docker run -d --name fails --restart on-failure busybox:1.37 sleep 1000
+for n in always unless-stopped no on-failure; do docker run -d --name $n --restart $n app:1; done;
+  docker run -d --name killed --restart always app:1; docker kill killed;
+  docker run -d --name stopped --restart unless-stopped app:1; docker stop stopped;
+  docker run -d --name stopped-always --restart always app:1; docker stop stopped-always;
+  docker create --name never --restart always app:1;
+  docker run -d --name fails --restart on-failure busybox:1.37 sleep 1000
 systemctl restart docker; docker ps -a --format '{{.Names}} {{.State}}'
-for n in always unless-stopped no on-failure killed stopped stopped-always never fails; do docker container inspect --format '{{.Name}} {{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' $n; done
+for n in always unless-stopped no on-failure killed stopped stopped-always never fails;
+  do docker container inspect --format '{{.Name}} {{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' $n; done
 docker rm -f $(docker ps -aq) | wc -l
 `,
   "an engine that is down": `
@@ -536,7 +585,10 @@ function partsOf(text: string): Part[] {
   });
 }
 
-/** A document with its unordered lists in one order, and of the many checks of health each kind once: how many there were is chance. */
+/**
+ * A document with its unordered lists in one order, and of the many checks of health each kind once: how many there
+ * were is chance.
+ */
 function ordered(value: Json, name = ""): Json {
   if (name === "Layers") return [];
   if (Array.isArray(value)) {
@@ -561,7 +613,9 @@ function restricted(value: Json, shape: Json): Json {
   return Object.fromEntries(keys.map((key) => [key, restricted(value[key], shape[key])]));
 }
 
-/** The text with numbers in the place of ids, by their order, so that they can be compared with those of another host. */
+/**
+ * The text with numbers in the place of ids, by their order, so that they can be compared with those of another host.
+ */
 function numbered(text: string): string {
   const numbers = new Map<string, number>();
   return text.replaceAll(/\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b/g, (id) => {

@@ -1,6 +1,6 @@
 /**
- * The simulated host beside the lab: the same calls of `pct` and of `docker` on both, and every difference. What their answers may
- * differ in stands with the calls, with the reason.
+ * The simulated host beside the lab: the same calls of `pct` and of `docker` on both, and every difference. What their
+ * answers may differ in stands with the calls, with the reason.
  *
  * @module
  */
@@ -62,8 +62,8 @@ compare("docker", [PORTAINER], async (t, simulated, real) => {
     return inside;
   }));
   for (const [subject, calls] of Object.entries(docker.DOCKER_CALLS)) {
-    for (const call of calls.trim().split("\n")) {
-      await t.step(`${subject}: ${call.slice(0, 200)}`, async () => {
+    for (const call of calls.trim().split(/\n(?! )/)) {
+      await t.step(`${subject}: ${call.replaceAll(/\s+/g, " ").slice(0, 200)}`, async () => {
         const [ofSimulated, ofReal] = await Promise.all(hosts.map((inside) => inside(docker.PREAMBLE + call)));
         assertEquals(...docker.comparable(ofSimulated!, ofReal!));
       });

@@ -1,6 +1,6 @@
 /**
- * What the containers of the lab find in their network: a registry of images that are made on the spot, and an archive of packages
- * that are. Nothing is fetched from anywhere.
+ * What the containers of the lab find in their network: a registry of images that are made on the spot, and an archive
+ * of packages that are. Nothing is fetched from anywhere.
  *
  *     deno run … network.ts make STATE      makes the images below STATE/images
  *     deno run … network.ts serve STATE     serves them as a registry and as Docker Hub's mirror, and STATE/packages, on port 5000
@@ -35,8 +35,8 @@ const APPS =
   `printf '#!/bin/sh\\ntrap "exit 0" TERM\\nwhile :; do sleep 1000 & wait $!; done\\n' >app && chmod 755 app && cp app app2`;
 
 /**
- * The images: of the configurations that the simulated host's have, and with layers, each a script that lays the files into its
- * working directory, an empty one; `$base` is the containers' base.
+ * The images: of the configurations that the simulated host's have, and with layers, each a script that lays the files
+ * into its working directory, an empty one; `$base` is the containers' base.
  */
 const IMAGES = [
   { name: "alpine:3.22", ...KNOWN_IMAGES["alpine:3.22"]!, layers: [BUSYBOX] },

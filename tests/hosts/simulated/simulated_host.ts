@@ -23,7 +23,7 @@ import type { ContainerToCreate, Fault, ProxmoxHost, Result, RunOptions } from "
 import { seed } from "./seed.ts";
 
 /** How {@link SimulatedHost.open} makes a host. */
-export interface SimulatedHostOptions {
+interface SimulatedHostOptions {
   /** The containers of a host that is new. Default: the fleet of `etc/phoenix_lxc_configs.json`. */
   containers?: readonly ContainerToCreate[];
   /**

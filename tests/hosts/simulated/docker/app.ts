@@ -1,6 +1,6 @@
 /**
- * The process that is a running container: `app.ts FOLDER` does what `FOLDER/order.json` says, writes its log, and says in
- * `FOLDER/ready` that it runs, or why it does not.
+ * The process that is a running container: `app.ts FOLDER` does what `FOLDER/order.json` says, writes its log, and says
+ * in `FOLDER/ready` that it runs, or why it does not.
  *
  * @module
  */
@@ -11,7 +11,9 @@ import type { Listener } from "./registry.ts";
 import type { Order } from "./runtime.ts";
 import { now, sleep } from "./state.ts";
 
-/** Where Docker's own times are not stated: how often health is checked, how long that may take, how often it may fail. */
+/**
+ * Where Docker's own times are not stated: how often health is checked, how long that may take, how often it may fail.
+ */
 const HEALTH_INTERVAL_NS = 30e9;
 const HEALTH_TIMEOUT_NS = 30e9;
 const HEALTH_RETRIES = 3;
@@ -26,7 +28,7 @@ export interface Health {
 }
 
 /** What a check of health came to. */
-export interface HealthResult {
+interface HealthResult {
   readonly Start: string;
   readonly End: string;
   readonly ExitCode: number;
@@ -53,7 +55,7 @@ function onSignals(signals: readonly Deno.Signal[], work: (signal: Deno.Signal) 
   for (const signal of signals) Deno.addSignalListener(signal, () => work(signal));
 }
 
-// --- servers ------------------------------------------------------------------------------------------------------------
+// --- servers ---------------------------------------------------------------------------------------------------------
 
 /** How many of the servers do not listen yet. */
 let pending = behaviour.http?.length ?? 0;
@@ -119,7 +121,7 @@ function listen(hostname: string, port: number, { paths, tls }: Listener): void 
   });
 }
 
-// --- programs -----------------------------------------------------------------------------------------------------------
+// --- programs --------------------------------------------------------------------------------------------------------
 
 const NUMBERS: Partial<Record<Deno.Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
 
@@ -140,7 +142,8 @@ async function execute(): Promise<void> {
     stderr: "piped",
   }).spawn();
   onSignals(["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"], (signal) => {
-    // The kernel keeps signals without a handler from the first process of a container; an init is one that has handlers.
+    // The kernel keeps signals without a handler from the first process of a container; an init is one that has
+    // handlers.
     if (order.init || handles(child.pid, signal)) child.kill(signal);
   });
   sayReady();
@@ -204,7 +207,7 @@ async function log(output: ReadableStream<Uint8Array<ArrayBuffer>>, stream: "std
   if (partial !== "") write(partial);
 }
 
-// --- health -------------------------------------------------------------------------------------------------------------
+// --- health ----------------------------------------------------------------------------------------------------------
 
 /** Checks the health of the container for as long as it runs. */
 async function watchHealth({ Test = [], Interval, Timeout, StartPeriod = 0, Retries }: NonNullable<Order["health"]>) {

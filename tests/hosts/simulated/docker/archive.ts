@@ -10,7 +10,7 @@ import type { Behaviour, ImageConfig, KnownImage } from "./registry.ts";
 import { type Image, now } from "./state.ts";
 
 /** The content of a file. */
-export type Bytes = Uint8Array<ArrayBuffer>;
+type Bytes = Uint8Array<ArrayBuffer>;
 
 /** The file in an image's only layer that says what no configuration of an image does: how its containers behave. */
 const BEHAVIOUR_FILE = "docker-stand-in.json";
@@ -23,10 +23,10 @@ async function digestOf(data: Bytes): Promise<string> {
   return `sha256:${new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex()}`;
 }
 
-// --- making -------------------------------------------------------------------------------------------------------------
+// --- making ----------------------------------------------------------------------------------------------------------
 
 /** The parts of an image, as they are in archives and registries. */
-export interface Blobs {
+interface Blobs {
   /** The digest of its configuration. */
   readonly id: string;
   readonly config: Bytes;
@@ -61,7 +61,9 @@ export async function blobsOf({ config, behaviour, created }: KnownImage): Promi
   return { id, config: configFile, layer, layerDigest, manifest, digest: await digestOf(manifest) };
 }
 
-/** An archive as `docker save` writes it from version 25 on, with one image that is in no registry; and the image's id. */
+/**
+ * An archive as `docker save` writes it from version 25 on, with one image that is in no registry; and the image's id.
+ */
 export async function imageArchive(
   image: KnownImage,
   tags: readonly string[],
@@ -115,10 +117,10 @@ function checksumOf(header: Uint8Array): number {
   return header.reduce((sum, byte, at) => sum + (at >= 148 && at < 156 ? 0x20 : byte), 0);
 }
 
-// --- reading ------------------------------------------------------------------------------------------------------------
+// --- reading ---------------------------------------------------------------------------------------------------------
 
 /** An image in an archive, and the names that it has there. */
-export interface ArchivedImage {
+interface ArchivedImage {
   readonly image: Image;
   readonly tags: readonly string[];
 }

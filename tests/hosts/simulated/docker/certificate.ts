@@ -1,8 +1,9 @@
 /**
- * The certificate of the simulated containers' TLS servers: for `localhost`, self-signed, made with openssl, valid until 2120.
+ * The certificate of the simulated containers' TLS servers: for `localhost`, self-signed, made with openssl, valid
+ * until 2120.
  *
- * Its key is here for everybody to read, and that is all right: it protects nothing. It only lets a simulated server speak TLS
- * as the real one does, whose certificate is self-signed as well, and nobody has a reason to trust it.
+ * Its key is here for everybody to read, and that is all right: it protects nothing. It only lets a simulated server
+ * speak TLS as the real one does, whose certificate is self-signed as well, and nobody has a reason to trust it.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Docker's command line: options as its parser reads them, the values that it checks, and the ways in which a command ends.
+ * Docker's command line: options as its parser reads them, the values that it checks, and the ways in which a command
+ * ends.
  *
  * @module
  */
@@ -43,10 +44,10 @@ export function clientError(command: string, text: string): Exit {
 }
 
 /**
- * The kind of an option: `switch`; `text`, of which the last one counts; `list`, which can be given often. A function makes it a
- * list whose values it checks, throwing what is wrong with one.
+ * The kind of an option: `switch`; `text`, of which the last one counts; `list`, which can be given often. A function
+ * makes it a list whose values it checks, throwing what is wrong with one.
  */
-export type OptionKind = "switch" | "text" | "list" | ((value: string) => void);
+type OptionKind = "switch" | "text" | "list" | ((value: string) => void);
 
 /** The options of a command by their names: `name`, or `name,n` with the short form. */
 export type OptionKinds = Record<string, OptionKind>;
@@ -93,7 +94,9 @@ export class Invocation {
   }
 }
 
-/** Reads the arguments of a command as Docker does; an option that the stand-in does not have is {@link notSupported}. */
+/**
+ * Reads the arguments of a command as Docker does; an option that the stand-in does not have is {@link notSupported}.
+ */
 export function parse(command: CommandLine, args: readonly string[]): Invocation {
   const options = new Map<string, { name: string; shown: string; kind: OptionKind }>();
   for (const [names, kind] of Object.entries(command.options)) {

@@ -24,7 +24,9 @@ export function printError(line: string): void {
   write("stderr", `${line}\n`);
 }
 
-/** Does the same to each of some things, as Docker does: says what fails, and goes on. Gives those that failed, and why. */
+/**
+ * Does the same to each of some things, as Docker does: says what fails, and goes on. Gives those that failed, and why.
+ */
 export async function forEach(
   names: readonly string[],
   work: (name: string) => Promise<string | void> | string | void,
@@ -43,7 +45,10 @@ export async function forEach(
   return failed;
 }
 
-/** As {@linkcode forEach}; a failure ends the command with exit code 1, but for what is not there if that does not matter. */
+/**
+ * As {@linkcode forEach}; a failure ends the command with exit code 1, but for what is not there if that does not
+ * matter.
+ */
 export async function forEachOrFail(
   names: readonly string[],
   work: (name: string) => Promise<string | void> | string | void,

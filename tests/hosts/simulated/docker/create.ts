@@ -66,10 +66,10 @@ const SHM_SIZE = "64m";
 const CONTAINER_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 const ALLOWED = "[a-zA-Z0-9][a-zA-Z0-9_.-]";
 
-// --- what the client reads ----------------------------------------------------------------------------------------------
+// --- what the client reads -------------------------------------------------------------------------------------------
 
 /** A container as the client asks the engine for it. */
-export interface CreateRequest {
+interface CreateRequest {
   readonly image: string;
   readonly command: readonly string[];
   readonly invocation: Invocation;
@@ -215,9 +215,12 @@ function parseGpus(text: string): DeviceRequest {
   };
 }
 
-// --- what the engine makes of it ----------------------------------------------------------------------------------------
+// --- what the engine makes of it -------------------------------------------------------------------------------------
 
-/** Makes the container and adds it to the state; throws what the engine refuses. Gives its id, and what the engine warns of. */
+/**
+ * Makes the container and adds it to the state; throws what the engine refuses. Gives its id, and what the engine warns
+ * of.
+ */
 export function createContainer(state: State, request: CreateRequest): { id: string; warnings: readonly string[] } {
   const { invocation, network, ports } = request;
   const hostConfig = hostConfigOf(request);

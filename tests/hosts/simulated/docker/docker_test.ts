@@ -1,6 +1,6 @@
 /**
- * What only the stand-in for Docker needs: where it ends, how its containers behave and survive, and that its many processes do not
- * get into each other's way. What it answers is compared with Docker's own answers, in the lab.
+ * What only the stand-in for Docker needs: where it ends, how its containers behave and survive, and that its many
+ * processes do not get into each other's way. What it answers is compared with Docker's own answers, in the lab.
  *
  * @module
  */
@@ -162,12 +162,17 @@ test("a server is healthy when all of its ports are served", async (engine) => {
 
 // The engine does the work, not the client that asked for it.
 test("a container whose client is ended while it starts comes up all the same", async (engine) => {
-  const id = await engine.ok("docker create --name app app:1");
-  const order = `/var/lib/docker/containers/${id}/order.json`;
-  const { stdout } = await engine.shell(
-    `docker start app & until [ -e ${order} ]; do :; done; kill -TERM $!; wait $!; echo $?`,
-  );
-  assertEquals(stdout, "143\n");
+  // The signal may come late, when the client has done its work.
+  for (let stdout = "", attempt = 0; stdout !== "143\n" && attempt < 20; attempt++) {
+    await engine.shell("docker rm --force app");
+    const id = await engine.ok("docker create --name app app:1 2>/dev/null");
+    const order = `/var/lib/docker/containers/${id}/order.json`;
+    ({ stdout } = await engine.shell(
+      `docker start app >/dev/null & until [ -e ${order} ]; do :; done; kill -TERM $!; wait $!; echo $?`,
+    ));
+    assert(["0\n", "143\n"].includes(stdout), stdout);
+    assert(attempt < 19 || stdout === "143\n", "the signal came late each time");
+  }
   assertEquals(await engine.of("app", "{{.State.Status}}"), "running");
 });
 

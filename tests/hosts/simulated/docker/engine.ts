@@ -37,7 +37,10 @@ export function info(invocation: Invocation): void {
   throw new Exit(1, `template: ${at}: reflect: indirection through nil pointer to embedded struct field Info`);
 }
 
-/** What systemd's `docker.service` does at its start: the engine answers, and starts the containers whose policy says so. */
+/**
+ * What systemd's `docker.service` does at its start: the engine answers, and starts the containers whose policy says
+ * so.
+ */
 export async function startEngine(): Promise<void> {
   await changeStateDirectly(async (state) => {
     makeSocket();
@@ -64,7 +67,10 @@ export async function stopEngine(): Promise<void> {
   await changeStateDirectly(() => {});
 }
 
-/** What a container's shim does last: has the end noted, and starts the container again after a while if its policy says so. */
+/**
+ * What a container's shim does last: has the end noted, and starts the container again after a while if its policy says
+ * so.
+ */
 export async function recordEndOf(id: string): Promise<void> {
   try {
     const container = await changeStateDirectly((state) => state.containers[id]);

@@ -60,8 +60,8 @@ export function removePath(path: string): void {
 }
 
 /**
- * Locks a file of a container until this process ends, by which others know that it lives: `process` is the container's, `client` a
- * `docker run` in the foreground. Unlike a process id, a lock is never somebody else's.
+ * Locks a file of a container until this process ends, by which others know that it lives: `process` is the
+ * container's, `client` a `docker run` in the foreground. Unlike a process id, a lock is never somebody else's.
  */
 export function holdLock(id: string, whose: "process" | "client"): void {
   Deno.mkdirSync(containerDirectory(id), { recursive: true });

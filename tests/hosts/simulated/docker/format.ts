@@ -11,8 +11,8 @@ import { type Invocation, notSupported, type OptionKinds } from "./cli.ts";
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
 
 /**
- * Shows a document by a template of text, `{{.Path.To.It}}` and `{{json .Path}}`. Other syntax is not supported, nor is a field that
- * the document does not have: Docker's may have it.
+ * Shows a document by a template of text, `{{.Path.To.It}}` and `{{json .Path}}`. Other syntax is not supported, nor is
+ * a field that the document does not have: Docker's may have it.
  */
 export function render(template: string, document: Json): string {
   const unsupported = (action: string) => notSupported(`--format with ${action}`);
@@ -53,7 +53,10 @@ export type Row = Readonly<Record<string, string>>;
 /** The options of every list. */
 export const LIST_OPTIONS: OptionKinds = { format: "text", "quiet,q": "switch" };
 
-/** Prints a list: a line for each row by `--format`, or with `--quiet` the field that identifies it. Tables are not supported. */
+/**
+ * Prints a list: a line for each row by `--format`, or with `--quiet` the field that identifies it. Tables are not
+ * supported.
+ */
 export function printRows(invocation: Invocation, rows: readonly Row[], identifier: string): void {
   const template = invocation.last("format") ?? (invocation.isOn("quiet") ? `{{.${identifier}}}` : undefined);
   if (template === undefined) {

@@ -12,7 +12,7 @@ import { printRows, type Row } from "./format.ts";
 import { KNOWN_IMAGES, type KnownImage, type Registry } from "./registry.ts";
 import { changeState, type Image, isRunning, readState, shortId, sleep, type State, takePullFault } from "./state.ts";
 
-// --- names --------------------------------------------------------------------------------------------------------------
+// --- names -----------------------------------------------------------------------------------------------------------
 
 /** The name of an image, taken apart. */
 export interface Reference {
@@ -79,7 +79,7 @@ export function digestsOf(state: State, { Id }: Image): string[] {
   return Object.keys(state.digests).filter((digest) => state.digests[digest] === Id).sort();
 }
 
-// --- registries ---------------------------------------------------------------------------------------------------------
+// --- registries ------------------------------------------------------------------------------------------------------
 
 function readRegistry(): Required<Registry> {
   const added = JSON.parse(textOf(`${STATE_DIRECTORY}/registry.json`) ?? "{}") as Partial<Registry>;
@@ -202,7 +202,7 @@ async function findInRegistry(wanted: Reference, isUnavailable: boolean): Promis
   throw new Refusal(`manifest for ${wanted.familiar} not found: manifest unknown: manifest unknown`);
 }
 
-// --- what is here -------------------------------------------------------------------------------------------------------
+// --- what is here ----------------------------------------------------------------------------------------------------
 
 /** `docker images`. */
 export async function list(invocation: Invocation): Promise<void> {

@@ -1,5 +1,6 @@
 /**
- * The documents that `docker inspect` shows. Of Docker's some 150 fields of a container they have those that somebody reads.
+ * The documents that `docker inspect` shows. Of Docker's some 150 fields of a container they have those that somebody
+ * reads.
  *
  * @module
  */

@@ -1,9 +1,10 @@
 /**
- * A stand-in for the `docker` command in a simulated container. There is no engine: what `docker` would ask it to do, this program
- * does to the files below `/var/lib/docker`, see `state.ts`; a container that runs is a process of its own, see `app.ts`.
+ * A stand-in for the `docker` command in a simulated container. There is no engine: what `docker` would ask it to do,
+ * this program does to the files below `/var/lib/docker`, see `state.ts`; a container that runs is a process of its
+ * own, see `app.ts`.
  *
- * It has what the steps, setups and cases need, with the texts and exit codes of Docker 20.10, with which the lab compares it.
- * Whatever else it is asked ends with `docker stand-in: not supported: …` and exit code 64.
+ * It has what the steps, setups and cases need, with the texts and exit codes of Docker 20.10, with which the lab
+ * compares it. Whatever else it is asked ends with `docker stand-in: not supported: …` and exit code 64.
  *
  * For whoever plays the system around it there are three more commands: `engine-start`, `engine-stop`, and `exited ID`.
  *

@@ -1,6 +1,6 @@
 /**
- * The images that can be pulled, and how a container of each behaves. The registry of the lab has images of the same names and
- * configurations, with real programs in them.
+ * The images that can be pulled, and how a container of each behaves. The registry of the lab has images of the same
+ * names and configurations, with real programs in them.
  *
  * A test adds its own in `/var/lib/docker/registry.json`, a {@linkcode Registry} in JSON.
  *
@@ -8,7 +8,7 @@
  */
 
 /** What a path of a {@linkcode Listener} answers. */
-export interface Reply {
+interface Reply {
   /** Default: 200. */
   readonly status?: number;
   /** Default: `text/plain`. */
@@ -21,7 +21,10 @@ export interface Reply {
 export interface Listener {
   readonly port: number;
   readonly tls?: boolean;
-  /** How long after the start it listens, in milliseconds; until then connections are accepted and dropped, as Docker's proxy does. */
+  /**
+   * How long after the start it listens, in milliseconds; until then connections are accepted and dropped, as Docker's
+   * proxy does.
+   */
   readonly afterMs?: number;
   /** By path; what is not listed is answered by `"*"`, or with 404. */
   readonly paths: Readonly<Record<string, Reply>>;

@@ -23,7 +23,7 @@ export interface Order {
 }
 
 /** A port of the host that leads to one of a container. */
-export interface PublishedPort {
+interface PublishedPort {
   readonly ip: string;
   readonly port: number;
   readonly protocol: string;
@@ -38,7 +38,8 @@ const DENO_OPTIONS = ["--no-config", "--no-lock", "--no-remote", "--no-npm", "--
 const POLL_MS = 2;
 
 /**
- * Starts the process of a container. Gives Docker's text of why that could not be, which the container then keeps as its error.
+ * Starts the process of a container. Gives Docker's text of why that could not be, which the container then keeps as
+ * its error.
  */
 export async function startContainer(state: State, container: Container): Promise<string | undefined> {
   const problem = await tryToStart(state, container);
@@ -145,8 +146,8 @@ export function signalContainer({ State: { Pid } }: Container, signal: Deno.Sign
 }
 
 /**
- * Sends TERM to the process of a container, after so many seconds KILL (negative: never), and waits until it has ended and its exit
- * code is known.
+ * Sends TERM to the process of a container, after so many seconds KILL (negative: never), and waits until it has ended
+ * and its exit code is known.
  */
 export async function endContainer(container: Container, seconds: number): Promise<void> {
   if (!isRunning(container)) return;

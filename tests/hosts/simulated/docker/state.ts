@@ -1,6 +1,6 @@
 /**
- * What the stand-in remembers: one JSON file, which is read without a lock, since it is only ever replaced whole, and changed under
- * one; beside it a folder for each container and one for each volume.
+ * What the stand-in remembers: one JSON file, which is read without a lock, since it is only ever replaced whole, and
+ * changed under one; beside it a folder for each container and one for each volume.
  *
  * @module
  */
@@ -14,7 +14,9 @@ const STATE_FILE = `${STATE_DIRECTORY}/state.json`;
 const KNOBS_FILE = `${STATE_DIRECTORY}/knobs.json`;
 /** The engine's socket, which is there while the engine runs. It is below `/run`, so a boot begins without it. */
 const SOCKET = "/run/docker.sock";
-/** How long the exit code of a process that has ended may take to be written. After that, nobody is left to write it. */
+/**
+ * How long the exit code of a process that has ended may take to be written. After that, nobody is left to write it.
+ */
 export const EXIT_CODE_TIMEOUT_MS = 500;
 /** The exit code that the engine reports of a container whose end nobody has seen, as in a power cut. */
 const UNKNOWN_EXIT_CODE = 255;
@@ -25,7 +27,7 @@ const MAX_RESTART_DELAY_MS = 60_000;
 const LONG_RUN_MS = 10_000;
 
 /** What goes wrong with the next pulls; a test says so in `/var/lib/docker/knobs.json`. */
-export interface PullFault {
+interface PullFault {
   /** How much longer a pull takes, in milliseconds. */
   readonly delay?: number;
   /** The registry is not available. */
@@ -87,7 +89,7 @@ export interface HostConfig {
 }
 
 /** What a container runs: of Docker's `Config`, what somebody needs. */
-export interface ContainerConfig {
+interface ContainerConfig {
   readonly Hostname: string;
   readonly User: string;
   readonly ExposedPorts?: Readonly<Record<string, Record<string, never>>>;
