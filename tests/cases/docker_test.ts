@@ -8,7 +8,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { imageArchive } from "../hosts/simulated/docker/archive.ts";
 import type { KnownImage } from "../hosts/simulated/docker/registry.ts";
 import { emittedBy } from "../support/secrets.ts";
-import { type TestHost, testOnHost, type TestRun } from "../support/test_host.ts";
+import { type TestHost, testOnHost, type TestRun, world } from "../support/test_host.ts";
 import * as setups from "./setups/docker.ts";
 
 const DOCKER = "/var/lib/docker";
@@ -104,6 +104,17 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
   const zipped = await new Response(new Blob([archive]).stream().pipeThrough(new CompressionStream("gzip"))).bytes();
   await Deno.writeFile(`${folder}/server.tar.gz`, zipped);
   const images = "docker images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' | sort";
+  /** The names of all images, the one of the archive having its id, by which every engine keeps it apart from others. */
+  const namesInside = async () => {
+    const all = (await testHost.inside(images)).split("\n").map((line) => line.split(" "));
+    return await Promise.all(all.map(async ([name, its]) => {
+      // To containerd's image store an image's id is that of its manifest, which is made as it is loaded.
+      const [config] = world !== "trixie-containerd"
+        ? [its]
+        : (await testHost.inside(`docker save ${name} | tar -xO manifest.json`)).match(/[0-9a-f]{64}/) ?? [];
+      return config?.replace("sha256:", "") === id.replace("sha256:", "") ? `${name} of the archive` : name;
+    }));
+  };
   const title = `image models/server:3 from ${setups.ARCHIVES}/server.tar`;
   const setup = await testHost.setup(setups.fromArchive, "server.tar");
 
@@ -112,7 +123,7 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
     assertEquals([checked.code, checked.outcomes[title]], [10, "would change"]);
     assertStringIncludes(checked.stdout, `    image: ${id.slice(7, 19)}\n`);
     assertEquals([done.code, done.outcomes[title]], [0, "changed"], done.stdout + done.stderr);
-    assertEquals(await testHost.inside(images), `models/server:3 ${id}`);
+    assertEquals(await namesInside(), ["models/server:3 of the archive"]);
     for (const again of await checkAndRun(testHost, setup, images)) {
       assertEquals([again.code, again.outcomes[title], again.pctCalls.length], [0, "unchanged", 2]);
     }
@@ -125,14 +136,14 @@ testOnHost("an image from an archive on the host", async (testHost, t) => {
     const [checked, done] = await checkAndRun(testHost, setup, images);
     assertEquals([checked.code, done.code, done.pctCalls.length], [10, 0, 2]);
     assertEquals(done.outcomes[title], "changed");
-    assertStringIncludes(await testHost.inside(images), `models/server:3 ${id}`);
+    assertEquals(await namesInside(), ["busybox:1.37", "keep:1 of the archive", "models/server:3 of the archive"]);
   });
 
   await t.step("is loaded under another name from a compressed archive", async () => {
     await testHost.inside("docker rmi -f models/server:3 keep:1");
     const other = await testHost.setup(setups.fromArchive, "server.tar.gz", "local/server");
     assertEquals((await testHost.run(other)).code, 0);
-    assertStringIncludes(await testHost.inside(images), `local/server:latest ${id}`);
+    assert((await namesInside()).includes("local/server:latest of the archive"));
     assertEquals(Object.values((await testHost.run(other)).outcomes), ["unchanged"]);
   });
 

@@ -23,9 +23,14 @@ async function onHost(testHost: TestHost, name: string, content: string | Uint8A
  * All that a step could have written: kinds, owners, modes, content; with other `traces` than none sizes, inodes and
  * times, too.
  */
-function stateOf(testHost: TestHost, traces = "%s %i %T@"): Promise<string> {
-  return testHost.inside(`list() { find /etc /opt /srv /root /tmp /var/lib -xdev ! -path '/etc/ssl/*' "$@"; }
-    list -printf '%p %y %m %u %g %l ${traces}\\n' | sort; list -type f -exec sha256sum {} + | sort -k 2`);
+async function stateOf(testHost: TestHost, traces = "%s %i %y"): Promise<string> {
+  // BusyBox knows no `find -printf`.
+  const state = await testHost.inside(
+    `list() { find /etc /opt /srv /root /tmp /var/lib -xdev ! -path '/etc/ssl/*' "$@"; }
+    list -exec stat -c '%N %F %a %U %G ${traces}' {} + | sort; list -type f -exec sha256sum {} + | sort -k 2`,
+  );
+  assertStringIncludes(state, "/etc/app/app.conf");
+  return state;
 }
 
 testOnHost("files, folders, lines and scripts: absent, right and wrong", async (testHost, t) => {

@@ -81,7 +81,7 @@ testOnHost("commands: absent, right, wrong, and what they are run with", async (
       assertEquals(caught.length, 12);
       for (const text of caught) {
         const expected = text.startsWith("an unknown user")
-          ? 'as "nosuch" in "/" inside the container: runuser: user nosuch does not exist'
+          ? /as "nosuch" in "\/" inside the container: (runuser: user nosuch does not exist|su: unknown user nosuch)/
           : text.startsWith("no folder")
           ? 'in "/srv/none" inside the container: sh: '
           : text.startsWith("a folder")

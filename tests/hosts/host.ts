@@ -57,6 +57,7 @@ export type Fault =
   | "locale-noise"
   | "ha-managed"
   | "ha-acts"
+  | "pmxcfs-down"
   | "start-fails"
   | "slow-services"
   | "lock-wait"
@@ -72,6 +73,10 @@ export class CannotRunHere extends Error {
 
 /** A script that waits inside a container that was started until all its services run, and fails where one does not. */
 export const UNTIL_SERVICES_RUN = `i=0
+if [ ! -e /bin/systemctl ]; then # BusyBox
+  until [ -e /run/started ] || [ $i = 600 ]; do usleep 50000; i=$((i+1)); done
+  exit
+fi
 until s=$(systemctl is-system-running 2>&1) || [ "$s" = degraded ] || [ $i = 600 ]; do sleep 0.05; i=$((i+1)); done
 [ "$s" = running ] || { echo "it is $s"; systemctl --failed; exit 1; } >&2`;
 

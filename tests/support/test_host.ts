@@ -12,6 +12,7 @@ import type { RunEvent } from "../../lib/events.ts";
 import { type ContainerToCreate, type ProxmoxHost, UNTIL_SERVICES_RUN } from "../hosts/host.ts";
 import { noteCase } from "../hosts/lab/cases.ts";
 import { LabHost } from "../hosts/lab/lab_host.ts";
+import { type WorldName, worldOf } from "../hosts/lab/worlds.ts";
 import { SimulatedHost, whatIsMissing } from "../hosts/simulated/simulated_host.ts";
 import { denoCache } from "./denort.ts";
 import { missingPermissions, testUnless } from "./permission.ts";
@@ -31,6 +32,9 @@ const lab = missing === undefined ? Deno.env.get("PHOENIX_LAB") : undefined;
 
 /** Whether the hosts are those of the lab. A case should not have to ask. */
 export const isLab: boolean = lab !== undefined;
+
+/** Which world of the lab it is, where the hosts are those of the lab. */
+export const world: WorldName | undefined = lab === undefined ? undefined : worldOf(lab);
 
 /** A run of a setup on the host. */
 export interface TestRun {
@@ -135,12 +139,13 @@ export class TestHost implements AsyncDisposable {
 
   /**
    * What was made, changed or removed since a file of the host was written. What the stand-ins keep for speed does not
-   * count.
+   * count, nor the books of containerd, which tidies them up when it likes.
    */
   async #changedSince(stamp: string, folders: readonly string[]): Promise<string> {
     // Of the container only its own layer: the machine's `/usr` below it is large, and nobody's to write. Of a folder,
     // an overlay touches the attributes as it is looked into.
-    const script = `stamp=$0; cd "$1" && shift && find . "$@" -path ./var/cache/simulated -prune \\
+    const script =
+      `stamp=$0; cd "$1" && shift && find . "$@" \\( -path ./var/cache/simulated -o -path ./var/lib/containerd \\) -prune \\
       -o -type d -newer "$stamp" -print -o ! -type d -cnewer "$stamp" -print`;
     const args = ["-c", script, stamp, this.host.rootfs(this.ctid), ...folders];
     const { stdout, stderr } = await this.host.run("/bin/sh", args);

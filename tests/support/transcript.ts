@@ -29,7 +29,8 @@ const REPLACEMENTS: readonly Replacement[] = [
   // Of a step and of a run, and in what curl says; a duration that somebody stated stays.
   [new RegExp(`(: (?:unchanged|changed|would change|skipped|failed) )\\((?:${DURATION})\\)$`, "gm"), "$1(DURATION)"],
   [new RegExp(`(\\d (?:unchanged|changed|would change|skipped|failed) in )(?:${DURATION})`, "g"), "$1DURATION"],
-  [/(Failed to connect to \S+ port \d+ after )\d+ ms/g, "$1DURATION"],
+  // The curl of Debian 13 says "Could not".
+  [/(Failed to connect to \S+ port \d+ after )\d+ ms: Could(?:n't| not) connect/g, "$1DURATION: Couldn't connect"],
   [/"milliseconds":[\d.e-]+/g, '"milliseconds":DURATION'],
   // Which steps took a second and more.
   [/; slowest: .*$/gm, ""],

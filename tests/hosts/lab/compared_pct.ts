@@ -24,7 +24,7 @@ export function comparable(result: Result): Result {
       / line \d+\.$/m,
       " line N.",
     )
-      .replace(/(missing command at) \S+/, "$1 PROGRAM").replace(/(-T switch at) \S+/, "$1 PROGRAM")
+      .replace(/((?:missing command|running VM) at) \S+/, "$1 PROGRAM").replace(/(-T switch at) \S+/, "$1 PROGRAM")
       .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, "TIME");
   return { code: result.code, stdout: plain(result.stdout), stderr: plain(result.stderr) };
 }
@@ -47,7 +47,13 @@ export const CALLS: readonly (readonly string[])[] = [
   ["status", "901", "-w", "--wrong=1"],
   ["--verbose", "status"],
   ["list", "901"],
-  ...["config", "listsnapshot", "exec"].map((verb) => [verb, "999"]),
+  ...["stat", "st", "statuses"].map((verb) => [verb, "901"]),
+  ...["config", "listsnapshot", "exec", "start", "stop", "shutdown", "reboot", "unlock"].map((verb) => [verb, "999"]),
+  ...["snapshot", "delsnapshot", "rollback"].map((verb) => [verb, "999", "name"]),
+  ["set", "999", "--hostname", "x"],
+  ["set", "901"],
+  ["set", "901", "--hostname", "a_b"],
+  ["unlock", "901"],
   ["exec", "999", "--", "true"],
   ["exec", "905", "--", "true"],
   ["exec", "901"],
@@ -88,10 +94,10 @@ export const CALLS: readonly (readonly string[])[] = [
   ["push", "901", "/etc/passwd", "/tmp/x", "--group", "nobody-knows"],
   ["push", "901", "/etc/passwd", "/tmp/x", "--user"],
   ["pull", "901", "/no/such", "/tmp/pulled"],
+  ["pull", "901", "/etc", "/tmp/pulled"],
   ["pull", "901", "/etc/passwd", "/no/such/x"],
   ["pull", "905", "/etc/passwd", "/tmp/pulled"],
   ["start", "901"],
-  ["start", "999"],
   ["stop", "905"],
   ["shutdown", "905"],
   ["reboot", "905"],
@@ -269,6 +275,7 @@ export const CASES: Readonly<Record<string, (host: ProxmoxHost) => Promise<unkno
     }
     all.push(await pct(host, ["snapshot", "901", "locked"]), await pct(host, ["exec", "901", "--", "true"]));
     await Deno.writeTextFile(host.conf(901), conf);
+    all.push(await pct(host, ["start", "901"])); // the reboot has ended it
     return all;
   },
   "stop, start, shutdown, reboot": async (host) => {
@@ -277,6 +284,89 @@ export const CASES: Readonly<Record<string, (host: ProxmoxHost) => Promise<unkno
       all.push([verb, await pct(host, [verb, "901"]), await pct(host, ["status", "901"])]);
     }
     return all;
+  },
+  "a pipe that nobody reads any more": (host) =>
+    sh(host, "set -o pipefail 2>/dev/null; yes | head -n 1; echo $?; kill -PIPE $$; echo lives"),
+  "who is not root, and a cluster whose file system is down": async (host) => {
+    const nobody = ["--reuid=1000", "--clear-groups", "/usr/sbin/pct"];
+    const all = [];
+    for (const args of [[], ["status", "901"], ["frob"]]) {
+      all.push(await host.run("setpriv", [...nobody, ...args], minimal));
+    }
+    await host.setFault("pmxcfs-down", 0.1);
+    all.push(await pct(host, ["status", "901"]), await pct(host, ["exec", "901", "--", "true"]));
+    await host.setFault("pmxcfs-down", undefined);
+    return all;
+  },
+  "what runs, the HA manager, the file's lock and the configuration's are looked at in this order": async (host) => {
+    const lock = "/run/lock/lxc/pve-config-901.lock";
+    const conf = await Deno.readTextFile(host.conf(901));
+    await Deno.writeTextFile(host.conf(901), `lock: backup\n${conf}`);
+    await host.setFault("lock-wait", 0.2);
+    await host.setFault("ha-managed", "901 905");
+    const all = [];
+    for (const verb of ["start", "stop", "shutdown"]) {
+      for (const id of ["901", "905"]) all.push(await pct(host, [verb, id]));
+    }
+    await host.setFault("ha-managed", undefined);
+    const holder = await holding(host, lock);
+    for (const verb of ["start", "stop", "shutdown", "reboot", "unlock"]) all.push(await pct(host, [verb, "901"]));
+    for (const verb of ["snapshot", "delsnapshot", "rollback"]) all.push(await pct(host, [verb, "901", "name"]));
+    all.push(await pct(host, ["set", "901", "--hostname", "x"]));
+    await holder();
+    all.push(await pct(host, ["set", "901", "--hostname", "x"]), await pct(host, ["unlock", "901"]));
+    await Deno.writeTextFile(host.conf(901), `lock: mounted\n${conf}`);
+    for (const verb of ["stop", "start", "reboot", "shutdown"]) all.push(await pct(host, [verb, "901"]));
+    await Deno.writeTextFile(host.conf(901), conf);
+    await host.setFault("lock-wait", undefined);
+    return all;
+  },
+  "pct that is killed leaves its worker at work": async (host) => {
+    await sh(host, "(trap '' TERM; exec sleep 3) >/dev/null 2>&1 &"); // so that it takes a while
+    const child = host.command("/usr/sbin/pct", ["shutdown", "901"], { stdin: "null" }).spawn();
+    const isLocked = async () =>
+      (await host.run("flock", ["-n", "/run/lock/lxc/pve-config-901.lock", "true"])).code === 1;
+    while (!await isLocked());
+    child.kill("SIGKILL");
+    await child.status;
+    const before = await pct(host, ["status", "901"]);
+    while (await isLocked());
+    return [before, await pct(host, ["status", "901"]), await pct(host, ["start", "901"])];
+  },
+  "a snapshot that was cut off": async (host) => {
+    const conf = await Deno.readTextFile(host.conf(901));
+    const keys = conf.split("\n[")[0]!.replaceAll(/^(#|parent:).*\n/gm, "").trim();
+    await Deno.writeTextFile(
+      host.conf(901),
+      `lock: snapshot\n${keys}\n\n[cut]\n${keys}\nsnapstate: prepare\nsnaptime: 1\n`,
+    );
+    const all = [];
+    for (
+      const args of [
+        ["listsnapshot", "901"],
+        ["delsnapshot", "901", "cut", "--force"],
+        ["rollback", "901", "cut"],
+        ["snapshot", "901", "cut"],
+        ["unlock", "901"],
+        ["snapshot", "901", "cut"],
+        ["rollback", "901", "cut"],
+        ["delsnapshot", "901", "cut", "--force"],
+        ["listsnapshot", "901"],
+        ["config", "901"],
+      ]
+    ) all.push(comparable(await pct(host, args)));
+    await Deno.writeTextFile(host.conf(901), conf);
+    return all;
+  },
+  "a new name and a description": async (host) => {
+    const conf = await Deno.readTextFile(host.conf(901));
+    const all = [await pct(host, ["set", "901", "--hostname", "Renamed", "--description", "50% of: ä\nsecond"])];
+    const written = await Deno.readTextFile(host.conf(901));
+    all.push(await pct(host, ["config", "901"]), await sh(host, "uname -n"));
+    all.push(await pct(host, ["reboot", "901"]), await sh(host, "uname -n"));
+    await Deno.writeTextFile(host.conf(901), conf);
+    await pct(host, ["reboot", "901"]);
+    return [written.split("\n").filter((line) => /^(#|hostname)/.test(line)), ...all];
   },
   "the container ends while a command runs": async (host) => {
     const running = sh(host, "echo begun; touch /tmp/begun; exec sleep 100");
@@ -298,3 +388,15 @@ export const CASES: Readonly<Record<string, (host: ProxmoxHost) => Promise<unkno
     return all;
   },
 };
+
+/** Holds a lock file of the host, until what it gives is called. */
+async function holding(host: ProxmoxHost, lock: string): Promise<() => Promise<void>> {
+  const holder = host.command("flock", [lock, "sh", "-c", "echo held; read -r _"], { stdin: "piped", stdout: "piped" })
+    .spawn();
+  const reader = holder.stdout.getReader();
+  await reader.read();
+  return async () => {
+    await holder.stdin.close();
+    await Promise.all([reader.cancel(), holder.status]);
+  };
+}

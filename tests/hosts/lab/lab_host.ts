@@ -21,7 +21,7 @@ import { SimulatedHost } from "../simulated/simulated_host.ts";
 const scripts = fileURLToPath(new URL(".", import.meta.url));
 
 /** The faults that the lab's `pct` has, too; the others would have a real `pct` lie. */
-const FAULTS: readonly Fault[] = ["ha-managed", "latency", "lock-wait", "small-disk"];
+const FAULTS: readonly Fault[] = ["ha-managed", "latency", "lock-wait", "pmxcfs-down", "small-disk"];
 
 /** A host of the lab that runs. */
 export class LabHost implements ProxmoxHost {
@@ -40,8 +40,8 @@ export class LabHost implements ProxmoxHost {
   }
 
   /**
-   * Boots a host with these containers, which are up when it returns; `state` is the folder that `build` has filled.
-   * With a `directory` of its own it lasts beyond this process, until {@linkcode LabHost.end}.
+   * Boots a host with these containers, which are up when it returns; `state` is the folder of a world, which `build` has
+   * filled. With a `directory` of its own it lasts beyond this process, until {@linkcode LabHost.end}.
    */
   static async begin(
     state: string,

@@ -19,7 +19,8 @@ echo root:x:0:0:root:/root:/bin/sh >etc/passwd && echo root:x:0: >etc/group`;
 /** Answers every request over TLS with 200, as far as that goes a Portainer. */
 const PORTAINER = `mkdir -p usr/bin usr/lib/ssl && cp "$base"/usr/bin/openssl usr/bin/
 printf '[req]\\ndistinguished_name = name\\n[name]\\n' >usr/lib/ssl/openssl.cnf
-for library in $(ldd "$base"/usr/bin/openssl | sed -nE 's/.* (\\/[^ ]*) \\(.*/\\1/p; s/^\\s(\\/[^ ]*) \\(.*/\\1/p'); do
+loader=$(cd "$base" && echo lib*/ld-linux*.so.*)
+for library in "/$loader" $(chroot "$base" "/$loader" --list /usr/bin/openssl | sed -nE 's/.* => (\\/[^ ]*) \\(.*/\\1/p'); do
   mkdir -p ".$(dirname "$library")" && cp -L "$base$library" ".$library"
 done
 cat >portainer <<'END' && chmod 755 portainer
@@ -62,8 +63,8 @@ async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
 async function make(state: string): Promise<void> {
   const folder = `${state}/images`;
   const made = await Deno.stat(`${folder}/index.json`).catch(() => undefined);
-  const sources = [import.meta.url, import.meta.resolve("../simulated/docker/registry.ts")];
-  const changed = await Promise.all(sources.map((source) => Deno.stat(new URL(source))));
+  const sources = [import.meta.url, import.meta.resolve("../simulated/docker/registry.ts")].map((url) => new URL(url));
+  const changed = await Promise.all([...sources, `${state}/base.key`].map((source) => Deno.stat(source)));
   if (made !== undefined && changed.every(({ mtime }) => mtime! < made.mtime!)) return;
   await Deno.mkdir(folder, { recursive: true });
   const store = async (bytes: Uint8Array<ArrayBuffer>) => {
@@ -132,14 +133,22 @@ async function knowsLogin(authorization: string | null): Promise<boolean> {
 }
 
 let failures = 0;
-/** Whether the network holds out for a request; it may be slow. Of a pull that fails, the last request is a GET. */
+let fails = false;
+let previous = "";
+/**
+ * Whether the network holds out for a request; it may be slow. A pull by a tag begins with a HEAD; where that fails, Docker
+ * asks again with a GET, and with containerd's image store it does not.
+ */
 async function networkLasts(method: string): Promise<boolean> {
   const { pull } = await told<{ pull: { error?: string; times?: number; delay?: number } }>("knobs");
   if (pull?.delay !== undefined) await new Promise((resolve) => setTimeout(resolve, pull.delay));
   if (pull?.error === undefined) failures = 0;
-  if (pull?.error === undefined || failures >= (pull.times ?? Infinity)) return true;
-  if (method === "GET") failures++;
-  return false;
+  if (previous !== "HEAD" || method !== "GET") {
+    fails = pull?.error !== undefined && failures < (pull.times ?? Infinity);
+    if (fails) failures++;
+  }
+  previous = method;
+  return !fails;
 }
 
 /** Of the registry's API, what a login and a pull use. */

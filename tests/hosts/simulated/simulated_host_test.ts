@@ -128,6 +128,10 @@ const answers: [string[], number, string, string][] = [
   [["status", "901", "--wrong"], 255, "", "Unknown option: wrong\n400 unable to parse option\npct status <vmid>"],
   [["--verbose", "status"], 255, "", "ERROR: unknown command 'pct --verbose'\n"],
   [[], 255, "", "ERROR: no command specified\n"],
+  // A subcommand may be abbreviated as long as it is clear.
+  [["stat", "901"], 0, "status: running\n", ""],
+  [["st", "901"], 255, "", "ERROR: incomplete command 'pct st'\n"],
+  [["statuses", "901"], 255, "", "ERROR: unknown command 'pct statuses'\n"],
   // Options may follow, and the first `--` is dropped wherever it stands.
   [["status", "--verbose", "0", "901"], 0, "status: running\n", ""],
   [["status", "--", "901"], 0, "status: running\n", ""],
@@ -144,6 +148,8 @@ const answers: [string[], number, string, string][] = [
   [["exec", "901", "--", "sh", "-c", "echo out; echo err >&2; exit 3"], 3, "out\n", "err\n"],
   [["exec", "901", "--", "sh", "-c", "kill -KILL $$"], 137, "", ""],
   [["exec", "901", "--", "sh", "-c", "kill -TERM $$"], 143, "", ""],
+  // This one is ignored in everything that runs there.
+  [["exec", "901", "--", "sh", "-c", "kill -PIPE $$; echo lives"], 0, "lives\n", ""],
   [
     ["exec", "901", "--", "no-such"],
     127,
@@ -170,6 +176,17 @@ const answers: [string[], number, string, string][] = [
   [["stop", "905"], 255, "", "CT 905 not running\n"],
   [["shutdown", "905"], 255, "", "CT 905 not running\n"],
   [["reboot", "905"], 255, "", "VM 905 not running\n"],
+  [["stop", "999"], 255, "", "CT 999 not running\n"],
+  [["shutdown", "999"], 255, "", "CT 999 not running\n"],
+  [["reboot", "999"], 255, "", "VM 999 not running\n"],
+  // Found out by a worker, whose every failure is 255.
+  [["start", "999"], 255, "", "Configuration file 'nodes/pve/lxc/999.conf' does not exist\n"],
+  [["snapshot", "999", "name"], 255, "", "Configuration file 'nodes/pve/lxc/999.conf' does not exist\n"],
+  [["set", "999", "--hostname", "x"], 2, "", "Configuration file 'nodes/pve/lxc/999.conf' does not exist\n"],
+  [["set", "901"], 255, "", "no options specified\n"],
+  [["set", "901", "--hostname", "a_b"], 255, "", "400 Parameter verification failed.\nhostname: invalid format"],
+  [["unlock", "901"], 255, "", "no lock found trying to remove any lock\n"],
+  [["unlock", "999"], 2, "", "Configuration file 'nodes/pve/lxc/999.conf' does not exist\n"],
   [
     ["snapshot", "create", "901", "name"],
     255,
@@ -221,7 +238,8 @@ test("pct is root's only", async (host) => {
   assertEquals(await host.run("setpriv", ["--reuid=1000", "--clear-groups", "/usr/sbin/pct", "status", "901"]), {
     code: 255,
     stdout: "",
-    stderr: "please run as root\n",
+    stderr: "ipcc_send_rec[1] failed: Unknown error -1\nipcc_send_rec[2] failed: Unknown error -1\n" +
+      "ipcc_send_rec[3] failed: Unknown error -1\nUnable to load access control list: Unknown error -1\n",
   });
 }, true);
 
@@ -431,6 +449,15 @@ test("a copy that fails exits 0", async (host) => {
   assertEquals((await host.run("stat", ["-c", "%s", source.path])).stdout, "0\n");
 });
 
+test("a folder is copied as an empty file", async (host) => {
+  await using target = await onHost(host, "/tmp/simulated-host-test", "content");
+  const silent = { code: 0, stdout: "", stderr: "" };
+  assertEquals(await pct(host, ["push", "901", "/etc", "/root/folder"]), silent);
+  assertEquals(await pct(host, ["pull", "901", "/etc", target.path]), silent);
+  assertEquals(await inside(host, "stat -c '%F %s' /root/folder"), "regular empty file 0");
+  assertEquals((await host.run("stat", ["-c", "%F %s", target.path])).stdout, "regular empty file 0\n");
+});
+
 test("a full disk is silent", async (host) => {
   await using source = await onHost(host, "/tmp/simulated-host-test", "x".repeat(2 << 20));
   await withFault(host, "small-disk", 1, async () => assertEquals((await pct(host, ["start", "905"])).code, 0));
@@ -461,13 +488,13 @@ test("the file lock: a second one waits for it, 10 seconds at most", async (host
     assertEquals(await pct(host, args), {
       code: 4,
       stdout: "",
-      stderr: `trying to acquire lock...can't lock file '${lock}' - got timeout\n`,
+      stderr: `trying to acquire lock...\ncan't lock file '${lock}' - got timeout\n`,
     });
   });
   assertEquals((await pct(host, ["exec", "901", "--", "true"])).code, 0);
   const waits = host.command("/usr/sbin/pct", args, { stderr: "piped" }).spawn();
   const messages = waits.stderr.pipeThrough(new TextDecoderStream()).getReader();
-  assertEquals((await messages.read()).value, "trying to acquire lock...");
+  assertEquals((await messages.read()).value, "trying to acquire lock...\n");
   await holder.stdin.close();
   assertEquals((await messages.read()).value, " OK\n");
   assertEquals((await waits.status).code, 0);
@@ -477,15 +504,22 @@ test("the file lock: a second one waits for it, 10 seconds at most", async (host
 test("the property `lock:` stops what takes it, and nothing else", async (host) => {
   const conf = await Deno.readTextFile(host.conf(901));
   await Deno.writeTextFile(host.conf(901), `lock: backup\n${conf}`);
+  const locked = "CT is locked (backup)\n";
   for (
-    const args of [["stop"], ["shutdown"], ["reboot"], ["start"], ["snapshot", "s1"], ["rollback", "s1"], [
-      "delsnapshot",
-      "s1",
-    ]]
+    const [args, stderr] of [
+      [["stop"], locked],
+      [["shutdown"], locked],
+      [["snapshot", "s1"], locked],
+      [["set", "--hostname", "other"], locked],
+      // Looked at before the lock is.
+      [["start"], "CT 901 already running\n"],
+      [["rollback", "s1"], "snapshot 's1' does not exist\n"],
+      [["delsnapshot", "s1"], "snapshot 's1' does not exist\n"],
+    ] as const
   ) {
     assertEquals(
-      await pct(host, [args[0]!, "901", ...args.slice(1)]),
-      { code: 255, stdout: "", stderr: "CT is locked (backup)\n" },
+      await pct(host, [args[0], "901", ...args.slice(1)]),
+      { code: 255, stdout: "", stderr },
       args[0],
     );
   }
@@ -499,6 +533,110 @@ test("the property `lock:` stops what takes it, and nothing else", async (host) 
     ],
   );
   await Deno.writeTextFile(host.conf(901), conf);
+});
+
+test("a worker says on stdout that it waits, and ends with 255; who starts what runs is told before that", async (host) => {
+  const lock = "/run/lock/lxc/pve-config-901.lock";
+  await using _ = await holding(host, lock);
+  await withFault(host, "lock-wait", 0.1, async () => {
+    for (const args of [["stop", "901"], ["shutdown", "901"], ["reboot", "901"], ["snapshot", "901", "s1"]]) {
+      assertEquals(await pct(host, args), {
+        code: 255,
+        stdout: "trying to acquire lock...\n",
+        stderr: `can't lock file '${lock}' - got timeout\n`,
+      });
+    }
+    for (const managed of ["", "901"]) {
+      await withFault(host, "ha-managed", managed, async () =>
+        assertEquals(await pct(host, ["start", "901"]), {
+          code: 255,
+          stdout: "",
+          stderr: "CT 901 already running\n",
+        }));
+    }
+  });
+});
+
+test("a container is started and stopped with `lock: mounted`; a reboot sees a lock when it has stopped it", async (host) => {
+  const silent = { code: 0, stdout: "", stderr: "" };
+  await withLock(host, 901, "mounted", async () => {
+    assertEquals(await pct(host, ["stop", "901"]), silent);
+    assertEquals(await pct(host, ["start", "901"]), silent);
+    assertEquals(await pct(host, ["reboot", "901"]), silent);
+    assertEquals((await pct(host, ["shutdown", "901"])).stderr, "CT is locked (mounted)\n");
+  });
+  await withLock(host, 901, "backup", async () => {
+    const stderr = "startup for container '901' failed\n";
+    assertEquals(await pct(host, ["reboot", "901"]), { code: 255, stdout: "", stderr });
+    assertEquals((await pct(host, ["start", "901"])).stderr, "CT is locked (backup)\n");
+  });
+  assertEquals(await pct(host, ["start", "901"]), silent);
+});
+
+test("a snapshot that is cut off leaves its lock, which has to be taken away before it can be deleted", async (host) => {
+  const silent = { code: 0, stdout: "", stderr: "" };
+  await withFault(host, "snapshot-takes", 60, async () => {
+    const child = host.command("/usr/sbin/pct", ["snapshot", "901", "cut"], { stdin: "null" }).spawn();
+    await until("901 is frozen", async () => (await host.run("test", ["-e", "/run/lxc/901.frozen"])).code === 0);
+    // Only pct: the worker goes on.
+    child.kill("SIGKILL");
+    await child.status;
+    assertEquals((await pct(host, ["push", "901", "/etc/hostname", "/root/x"])).code, 0);
+    assertEquals((await pct(host, ["delsnapshot", "901", "cut"])).stderr, "CT is locked (snapshot)\n");
+    await host.run("pkill", ["-KILL", "-f", "pct snapshot 901 cut"]);
+  });
+  await pct(host, ["config", "901"]);
+  assertMatch(await Deno.readTextFile(host.conf(901)), /^lock: snapshot$[^]*^\[cut\]$[^]*^snapstate: prepare$/m);
+  const locked = { code: 255, stdout: "", stderr: "CT is locked (snapshot)\n" };
+  assertEquals(await pct(host, ["delsnapshot", "901", "cut", "--force"]), locked);
+  assertEquals(await pct(host, ["unlock", "901"]), silent);
+  assertEquals(
+    (await pct(host, ["rollback", "901", "cut"])).stderr,
+    "unable to rollback to incomplete snapshot (snapstate = prepare)\n",
+  );
+  assertEquals(await pct(host, ["delsnapshot", "901", "cut", "--force"]), silent);
+  assert(!/snap|lock/.test(await Deno.readTextFile(host.conf(901))));
+  for (const verb of ["stop", "start"]) assertEquals(await pct(host, [verb, "901"]), silent);
+});
+
+test("a snapshot that is ended by a signal is undone", async (host) => {
+  const conf = await Deno.readTextFile(host.conf(901));
+  await withFault(host, "snapshot-takes", 60, async () => {
+    const child = host.command("/usr/sbin/pct", ["snapshot", "901", "ended"], { stdout: "piped", stderr: "piped" })
+      .spawn();
+    await until("901 is frozen", async () => (await host.run("test", ["-e", "/run/lxc/901.frozen"])).code === 0);
+    child.kill("SIGTERM");
+    const { code, stdout, stderr } = await child.output();
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
+    assertEquals([code, text(stdout), text(stderr)], [
+      255,
+      "snapshot create failed: starting cleanup",
+      "received interrupt",
+    ]);
+  });
+  assertEquals((await Deno.readTextFile(host.conf(901))).trim(), conf.trim());
+  assertEquals(await inside(host, "echo answers"), "answers");
+});
+
+test("a new name is in Proxmox's file at once, and inside with the next start", async (host) => {
+  const conf = await Deno.readTextFile(host.conf(901));
+  const set = (...args: string[]) => pct(host, ["set", "901", ...args]);
+  assertEquals(await set("--hostname", "Renamed", "--description", "50% of: ä\nsecond"), {
+    code: 0,
+    stdout: "",
+    stderr: "",
+  });
+  assertMatch(await Deno.readTextFile(host.conf(901)), /^#50%25 of%3A %C3%A4\n#second\n[^]*^hostname: Renamed$/m);
+  assertStringIncludes((await pct(host, ["config", "901"])).stdout, "description: 50%25 of%3A %C3%A4%0Asecond%0A\n");
+  assertEquals(await inside(host, "uname -n"), "Portainer");
+  await pct(host, ["reboot", "901"]);
+  assertEquals(await inside(host, "uname -n; cat /etc/hostname"), "Renamed\nRenamed");
+  // Of one with a domain, the first part.
+  await set("--hostname", "model-2.5.example.org");
+  await pct(host, ["reboot", "901"]);
+  assertEquals(await inside(host, "uname -n; cat /etc/hostname"), "model-2\nmodel-2");
+  await Deno.writeTextFile(host.conf(901), conf);
+  await pct(host, ["reboot", "901"]);
 });
 
 test("snapshots: taken, listed, rolled back, deleted", async (host) => {
@@ -674,6 +812,16 @@ test("faults: start-fails, latency, hang, freeze, exec-dies", async (host) => {
     assertEquals((await pct(host, ["status", "901"])).stdout, "status: stopped\n");
   });
   assertEquals((await pct(host, ["start", "901"])).code, 0);
+});
+
+test("faults: pmxcfs-down", async (host) => {
+  await withFault(host, "pmxcfs-down", 0.1, async () =>
+    assertEquals(await pct(host, ["status", "901"]), {
+      code: 111,
+      stdout: "",
+      stderr: [1, 2, 3].map((n) => `ipcc_send_rec[${n}] failed: Connection refused\n`).join("") +
+        "Unable to load access control list: Connection refused\n",
+    }));
 });
 
 test("faults: answers, for ever and a number of times", async (host) => {
@@ -907,6 +1055,31 @@ testWith(["read", "write", "run", "env"], "where there can be no host, the reaso
     await assertRejects(() => SimulatedHost.open("/proc/none"), Error);
   }
 });
+
+/** Holds a lock file of the host for as long as its scope. */
+async function holding(host: SimulatedHost, lock: string): Promise<AsyncDisposable> {
+  const holder = host.command("flock", [lock, "sh", "-c", "echo held; read -r _"], { stdin: "piped", stdout: "piped" })
+    .spawn();
+  const reader = holder.stdout.getReader();
+  await reader.read();
+  return {
+    async [Symbol.asyncDispose]() {
+      await holder.stdin.close();
+      await Promise.all([reader.cancel(), holder.status]);
+    },
+  };
+}
+
+/** Has the configuration of a container locked meanwhile. */
+async function withLock(host: SimulatedHost, ctid: number, lock: string, body: () => Promise<void>): Promise<void> {
+  const conf = await Deno.readTextFile(host.conf(ctid));
+  await Deno.writeTextFile(host.conf(ctid), `lock: ${lock}\n${conf}`);
+  try {
+    await body();
+  } finally {
+    await Deno.writeTextFile(host.conf(ctid), conf);
+  }
+}
 
 /** A file on the host for as long as its scope. */
 async function onHost(host: SimulatedHost, path: string, content: string): Promise<AsyncDisposable & { path: string }> {
