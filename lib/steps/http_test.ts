@@ -196,7 +196,7 @@ testWith(["run", "net"], "curl, wget and the host tell the same of a real server
     const from = program.startsWith("host") ? "host" : "inside";
     const base = program === "host, with TLS" ? `https://127.0.0.1:${secured.addr.port}` : url;
     const request = (url: string, options: RequestOptions) =>
-      thisHost(new Pct(), 901).request(url, { ...options, timeout: 500 });
+      thisHost(new Pct(), 901).request(url, { ...options, timeout: 2_000 });
     const seen = async (path: string, spec: HttpSpec = {}) => {
       const step = http(path === "" ? nobody : base + path, { ...spec, from, insecure: true });
       const { outcome, differences } = await ensure(step, new OneProgram(program), { check: true, host: { request } });
