@@ -74,7 +74,7 @@ testOnHost("packages: a source that was just added is known to the next step", a
     else
       mkdir -p /opt/repository/package/DEBIAN && cd /opt/repository
       printf 'Package: jq\\nArchitecture: all\\nVersion: 9.0\\nMaintainer: Nobody <nobody@example.org>\\nDescription: newer\\n' >package/DEBIAN/control
-      dpkg-deb -b package jq.deb >/dev/null
+      env -u TMPDIR dpkg-deb -b package jq.deb >/dev/null && [ -s jq.deb ] || exit
       { cat package/DEBIAN/control; echo "Filename: ./jq.deb"; echo "Size: $(stat -c %s jq.deb)"
         echo "SHA256: $(sha256sum jq.deb | cut -c -64)"; } >Packages
     fi`);
