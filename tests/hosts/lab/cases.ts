@@ -119,20 +119,14 @@ const CANNOT_RUN: Readonly<Record<WorldName, Reasons>> = {
   },
 };
 
-const DEBIAN_13_FAULTS: Reasons = {
-  "a dpkg that a killed apt has left behind is not waited for": [
-    "packages: other people's apt, interrupted dpkg, failing sources, unknown names › an installation that was killed is finished by the next run",
-  ],
-};
-
 /**
  * The cases that fail in a world since what is tried is wrong there, with the fault. The lab says of one that passes that
  * it is here.
  */
 const KNOWN_FAULTS: Readonly<Record<WorldName, Reasons>> = {
   bookworm: {},
-  trixie: DEBIAN_13_FAULTS,
-  "trixie-containerd": DEBIAN_13_FAULTS,
+  trixie: {},
+  "trixie-containerd": {},
   busybox: {
     "the `user:` of a script wants runuser, and there is su only": [
       "files, folders, lines and scripts: absent, right and wrong › absent: a run makes it so",
